@@ -1,0 +1,1 @@
+//! The pure core: definitions, the workflow state machine, leases, hash chains, views

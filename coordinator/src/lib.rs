@@ -1,0 +1,1 @@
+//! The server: operator API, worker sessions, the engine, the store

@@ -1,0 +1,1 @@
+//! Layered settings of the servers: flags, environment, one YAML file

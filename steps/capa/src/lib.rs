@@ -1,0 +1,1 @@
+//! Step kinds of the live migration from vintage AWS clusters to Cluster API

@@ -1,0 +1,1 @@
+//! Step kinds that only look: preflight checks and proofs

@@ -1,0 +1,1 @@
+//! The typed custom resources, the cluster plan, the rules of AWS partitions

@@ -1,0 +1,1 @@
+//! Benchmarks of the real coordinator beside a null engine

@@ -1,0 +1,1 @@
+//! The agent in an installation: dials out, serves step kinds
