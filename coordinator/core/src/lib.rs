@@ -1,1 +1,28 @@
-//! The pure core: definitions, the workflow state machine, leases, hash chains, views
+//! The pure core of Drover.
+//!
+//! Two ideas carry the engine, and both live here without a clock, randomness, I/O or threads:
+//!
+//! * A **workflow** is a fold of events ([`workflow`]). `decide` looks at a state, an input and the present ([`workflow::Env`])
+//!   and answers with events and a reply; `apply` is the only thing that changes a state; `next_deadline` says when time
+//!   alone would change something. Running and recovering go through the same `apply`.
+//! * What is known of workers and pools is a fold too ([`pools`]), beside an in-memory table of leases ([`lease`]) that
+//!   knows about liveness and nothing else.
+//!
+//! Around them: definitions as data ([`definition`], [`expr`], [`plan`]), the hash chain of every stream ([`chain`]), the
+//! JSON that people and scripts read ([`view`], [`query`]).
+
+pub mod audit;
+pub mod catalog;
+pub mod declaration;
+pub mod definition;
+pub mod expr;
+pub mod ids;
+pub mod lease;
+pub mod plan;
+pub mod pools;
+pub mod query;
+pub mod stream;
+pub mod time;
+pub mod view;
+pub mod workflow;
+pub mod yaml;

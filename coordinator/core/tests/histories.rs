@@ -1,0 +1,569 @@
+//! Random histories against an independent model.
+//!
+//! The model keeps its own, much simpler books (who was acked, which lease was handed out last) and never asks the code
+//! under test whether a report is stale or a step must be taken back. Each property was seen to fail with a fault
+//! planted for it.
+
+mod common;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{Bench, definition, event_name, kinds, plan, step_id};
+use drover_core::{
+    ids::Fence,
+    view::WorkflowState,
+    workflow::{
+        Act, Env, Input, Outcome, Phase, Reply, Verdict,
+        event::{Body, Certainty, Next, StepFailure},
+    },
+};
+use proptest::prelude::*;
+use serde_json::json;
+
+const SHAPES: [&str; 4] = [
+    "
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.work/1, needs: [a] }
+    - { id: c, uses: t.work/1, needs: [a] }
+    - { id: d, uses: t.work/1, needs: [b, c] }
+",
+    "
+  pivot: c
+  steps:
+    - { id: a, uses: t.read/1 }
+    - { id: b, uses: t.work/1, needs: [a], onFailure: unwind }
+    - { id: c, uses: t.keep/1, needs: [b] }
+    - { id: d, uses: t.work/1, needs: [c] }
+",
+    "
+  pivot: c
+  critical: { from: c, until: d }
+  guards:
+    - { id: g, uses: t.guard/1, from: b, until: e, autonomy: PT2H, onViolation: pause }
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.work/1, needs: [a] }
+    - { id: c, uses: t.work/1, needs: [b] }
+    - { id: d, uses: t.work/1, needs: [c] }
+    - { id: e, uses: t.work/1, needs: [d] }
+",
+    "
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.hand/1, needs: [a] }
+    - { id: c, needs: [b], gate: { approvers: [operator], expires: PT1H, evidence: [a] } }
+    - { id: d, timer: PT5M, needs: [c] }
+    - { id: e, uses: t.work/1, needs: [d], when: \"has(steps.a.output) && has(steps.a.output.from)\" }
+",
+];
+
+#[derive(Clone, Debug)]
+enum Op {
+    Lease(usize),
+    Ack(usize),
+    Unack(usize),
+    Succeed(usize),
+    Fail(usize, Certainty),
+    Yield(usize),
+    Lose(usize),
+    /// A report of an earlier lease of the step.
+    Stale(usize, u8),
+    Violate(usize),
+    Wait(u16),
+    Brake(bool),
+    Pause,
+    Resume,
+    Cancel,
+    Terminate,
+    Retry(usize),
+    Skip(usize),
+    Approve(usize),
+    Reject(usize),
+    Restore,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let step = 0..6_usize;
+    let certainty = prop_oneof![
+        Just(Certainty::Transient),
+        Just(Certainty::Refused),
+        Just(Certainty::Failed),
+        Just(Certainty::Cancelled),
+        Just(Certainty::Gone)
+    ];
+    prop_oneof![
+        12 => step.clone().prop_map(Op::Lease),
+        12 => step.clone().prop_map(Op::Ack),
+        2 => step.clone().prop_map(Op::Unack),
+        12 => step.clone().prop_map(Op::Succeed),
+        5 => (step.clone(), certainty).prop_map(|(step, certainty)| Op::Fail(step, certainty)),
+        1 => step.clone().prop_map(Op::Yield),
+        3 => step.clone().prop_map(Op::Lose),
+        3 => (step.clone(), any::<u8>()).prop_map(|(step, which)| Op::Stale(step, which)),
+        1 => step.clone().prop_map(Op::Violate),
+        4 => (0..4000_u16).prop_map(Op::Wait),
+        1 => any::<bool>().prop_map(Op::Brake),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
+        1 => Just(Op::Cancel),
+        1 => prop_oneof![9 => Just(Op::Resume), 1 => Just(Op::Terminate)],
+        3 => step.clone().prop_map(Op::Retry),
+        1 => step.clone().prop_map(Op::Skip),
+        2 => step.clone().prop_map(Op::Approve),
+        1 => step.prop_map(Op::Reject),
+        1 => prop_oneof![9 => Just(Op::Resume), 1 => Just(Op::Restore)],
+    ]
+}
+
+/// The model's books, kept from what it handed in and got back.
+#[derive(Default)]
+struct Books {
+    /// Every lease that was granted, by step, in order.
+    leases: BTreeMap<usize, Vec<Fence>>,
+    /// Steps in the order of their first acked forward attempt.
+    acked: Vec<usize>,
+    /// Acked forward attempts by step, and how many of them ended refused.
+    attempts: BTreeMap<usize, (u32, u32)>,
+    /// The lease under way by step, and whether it was acked.
+    under_way: BTreeMap<usize, (Fence, bool)>,
+    /// Steps taken back or kept, in order.
+    taken_back: Vec<usize>,
+    /// Steps whose turn to be taken back has come.
+    backward: std::collections::BTreeSet<usize>,
+    /// Failures by themselves since the last retry.
+    failures: BTreeMap<usize, u32>,
+}
+
+struct Run {
+    bench: Bench,
+    books: Books,
+    seen: usize,
+}
+
+impl Run {
+    fn new(shape: usize) -> Self {
+        let plan = plan(&definition(SHAPES[shape]), &kinds());
+        let mut bench = Bench::with(plan, json!({}));
+        bench.always_replay = false;
+        let mut run = Self {
+            bench,
+            books: Books::default(),
+            seen: 0,
+        };
+        run.read_events();
+        run
+    }
+
+    fn n(&self) -> usize {
+        self.bench.workflow.steps.len()
+    }
+
+    fn id(&self, step: usize) -> String {
+        self.bench.workflow.plan.id_of(step).to_string()
+    }
+
+    fn react(&mut self, input: Input) -> Reply {
+        let ended = self.bench.workflow.is_ended();
+        let before = self.bench.events.len();
+        let reply = self.bench.react(input);
+        assert!(
+            !ended || self.bench.events.len() == before,
+            "the end is the end"
+        );
+        self.read_events();
+        self.check_deadline();
+        reply
+    }
+
+    /// Follows the stream with the model's own simple rules.
+    fn read_events(&mut self) {
+        let events = self.bench.events[self.seen..].to_vec();
+        self.seen = self.bench.events.len();
+        for event in events {
+            let Some(id) = &event.step else { continue };
+            let step = self.bench.index(id.as_str());
+            match &event.body {
+                Body::AttemptLeased { fence, .. } => {
+                    assert!(
+                        !self.books.under_way.contains_key(&step),
+                        "two leases of {id} at once"
+                    );
+                    let known = self.books.leases.entry(step).or_default();
+                    assert!(known.last().is_none_or(|last| last < fence), "fences grow");
+                    known.push(*fence);
+                    self.books.under_way.insert(step, (*fence, false));
+                }
+                Body::AttemptAcked { .. } => {
+                    let lease = self
+                        .books
+                        .under_way
+                        .get_mut(&step)
+                        .expect("only a lease is acked");
+                    lease.1 = true;
+                    if !self.is_backward(step) {
+                        self.books.attempts.entry(step).or_default().0 += 1;
+                        if !self.books.acked.contains(&step) {
+                            self.books.acked.push(step);
+                        }
+                    }
+                }
+                Body::AttemptFailed { failure, then, .. } => {
+                    self.books.under_way.remove(&step);
+                    let backward = self.is_backward(step);
+                    if failure.certainty == Certainty::Refused && !backward {
+                        self.books.attempts.entry(step).or_default().1 += 1;
+                    }
+                    let failures = self.books.failures.entry(step).or_default();
+                    *failures += 1;
+                    assert!(*failures <= 3, "{id} was tried more often than allowed");
+                    if *then == Next::Fail {
+                        let is_removal = failure.certainty == Certainty::Gone;
+                        let on_failure = self.bench.workflow.plan.definition.nodes[step].on_failure;
+                        let declared = on_failure == drover_core::definition::OnFailure::Unwind;
+                        assert!(is_removal || declared, "no outcome unwinds by itself");
+                    }
+                }
+                Body::StepRetried { .. } => {
+                    self.books.failures.remove(&step);
+                }
+                Body::CompensationScheduled {} | Body::ManualCompensationNeeded { .. } => {
+                    let beside = self.books.under_way.keys().copied().find(|&other| {
+                        !self.is_backward(other) && !self.bench.workflow.plan.is_guard(other)
+                    });
+                    assert_eq!(
+                        beside, None,
+                        "{id} is taken back while an attempt still runs"
+                    );
+                    self.books.failures.remove(&step);
+                    self.books.backward.insert(step);
+                }
+                Body::OfferReverted { .. }
+                | Body::AttemptYielded { .. }
+                | Body::AttemptSucceeded { .. }
+                | Body::AttemptCancelled { .. }
+                | Body::AttemptLost { .. } => {
+                    self.books.under_way.remove(&step);
+                }
+                Body::AttemptCompensated { .. } => {
+                    self.books.under_way.remove(&step);
+                    self.books.taken_back.push(step);
+                }
+                Body::StepKept {} => self.books.taken_back.push(step),
+                Body::StepSkipped { .. } if self.is_backward(step) => {
+                    self.books.taken_back.push(step)
+                }
+                _ => {}
+            }
+            if event_name(&event) == "Restored" {
+                self.books.under_way.clear();
+            }
+        }
+    }
+
+    fn is_backward(&self, step: usize) -> bool {
+        self.books.backward.contains(&step)
+    }
+
+    /// After a turn nothing that time alone does is left over: otherwise the shell would spin.
+    fn check_deadline(&self) {
+        let env = Env {
+            now: self.bench.now,
+            epoch: self.bench.epoch,
+            facts: &self.bench.facts,
+        };
+        if let Some(at) = self.bench.workflow.next_deadline(&env) {
+            assert!(at > self.bench.now, "a deadline of the past is left over");
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Lease(step) if step < self.n() => {
+                let wanted = self.bench.wanted().contains(&self.id(step));
+                let reply = self.bench.lease(&self.id(step));
+                self.read_events();
+                assert_eq!(
+                    wanted,
+                    matches!(reply, Reply::Leased(_)),
+                    "wanted is what can be leased"
+                );
+            }
+            Op::Ack(step) => {
+                if let Some((fence, _)) = self.books.under_way.get(&step).copied() {
+                    self.react(Input::Ack { step, fence });
+                }
+            }
+            Op::Unack(step) => {
+                if let Some((fence, _)) = self.books.under_way.get(&step).copied() {
+                    self.react(Input::Unacked {
+                        step,
+                        fence,
+                        reason: "not-acked".into(),
+                    });
+                }
+            }
+            Op::Succeed(step) => self.report(step, |backward| {
+                if backward {
+                    Outcome::Compensated
+                } else {
+                    Outcome::Output {
+                        output: json!({"from": 1}),
+                        observed: false,
+                    }
+                }
+            }),
+            Op::Fail(step, certainty) => {
+                self.report(step, |_| Outcome::Failure {
+                    failure: StepFailure::new("planted", certainty, "planted"),
+                    retry_after: None,
+                });
+            }
+            Op::Yield(step) => self.report(step, |_| Outcome::Yielded),
+            Op::Lose(step) => {
+                if let Some((fence, _)) = self.books.under_way.get(&step).copied() {
+                    self.react(Input::LeaseLost {
+                        step,
+                        fence,
+                        reason: "lease-expired".into(),
+                    });
+                }
+            }
+            Op::Stale(step, which) => self.stale(step, which),
+            Op::Violate(step) => {
+                if let Some((fence, _)) = self.books.under_way.get(&step).copied() {
+                    self.react(Input::Violation {
+                        step,
+                        fence,
+                        code: "seen".into(),
+                        message: "seen".into(),
+                    });
+                }
+            }
+            Op::Wait(seconds) => {
+                self.bench.now = self
+                    .bench
+                    .now
+                    .after(Duration::from_secs(u64::from(seconds)));
+                self.react(Input::Tick);
+            }
+            Op::Brake(on) => self.bench.facts.brake = on,
+            Op::Pause => self.act(Act::Pause),
+            Op::Resume => self.act(Act::Resume),
+            Op::Cancel => self.cancel(),
+            Op::Terminate => self.act(Act::Terminate),
+            Op::Retry(step) if step < self.n() => self.act(Act::Retry {
+                step: step_id(&self.id(step)),
+                params: None,
+            }),
+            Op::Skip(step) if step < self.n() => self.act(Act::Skip {
+                step: step_id(&self.id(step)),
+                output: None,
+            }),
+            Op::Approve(step) if step < self.n() => {
+                self.act(Act::Approve {
+                    step: step_id(&self.id(step)),
+                    evidence: None,
+                });
+            }
+            Op::Reject(step) if step < self.n() => {
+                self.act(Act::Reject {
+                    step: step_id(&self.id(step)),
+                    evidence: None,
+                });
+            }
+            Op::Restore => {
+                self.bench.epoch += 1_000_000;
+                self.books.under_way.clear();
+                self.react(Input::Restored {
+                    head: common::digest("head"),
+                });
+            }
+            Op::Lease(_) | Op::Retry(_) | Op::Skip(_) | Op::Approve(_) | Op::Reject(_) => {}
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        self.react(Input::Act {
+            actor: common::actor(),
+            reason: "because".to_owned(),
+            act,
+        });
+    }
+
+    /// The model's own idea of when a cancel is allowed: the pivot was never acked, or every ack of it ended refused.
+    fn cancel(&mut self) {
+        let pivot = self.bench.workflow.plan.definition.pivot;
+        let skipped_or_done =
+            pivot.is_some_and(|pivot| self.bench.workflow.steps[pivot].phase.satisfies_needs());
+        let acked = pivot
+            .and_then(|pivot| self.books.attempts.get(&pivot))
+            .is_some_and(|(acked, refused)| acked > refused);
+        let open = !self.bench.workflow.is_ended() && !self.bench.workflow.is_unwinding();
+        let reply = self.react(Input::Act {
+            actor: common::actor(),
+            reason: String::new(),
+            act: Act::Cancel,
+        });
+        if open {
+            assert_eq!(
+                matches!(reply, Reply::Refused(_)),
+                acked || skipped_or_done,
+                "cancel and the pivot"
+            );
+        }
+    }
+
+    fn report(&mut self, step: usize, outcome: impl Fn(bool) -> Outcome) {
+        let Some((fence, _)) = self.books.under_way.get(&step).copied() else {
+            return;
+        };
+        let backward = self.is_backward(step);
+        let reply = self.react(Input::Result {
+            step,
+            fence,
+            outcome: outcome(backward),
+        });
+        assert!(
+            matches!(reply, Reply::Verdict(Verdict::Keep | Verdict::Completed)),
+            "{reply:?}"
+        );
+    }
+
+    /// Reports of leases that the books know to be old.
+    fn stale(&mut self, step: usize, which: u8) {
+        let Some(leases) = self.books.leases.get(&step) else {
+            return;
+        };
+        let current = self.books.under_way.get(&step).map(|(fence, _)| *fence);
+        let old: Vec<Fence> = leases
+            .iter()
+            .copied()
+            .filter(|fence| Some(*fence) != current)
+            .collect();
+        let Some(fence) = old.get(usize::from(which) % old.len().max(1)).copied() else {
+            return;
+        };
+        let before = self.bench.events.len();
+        let output = || Outcome::Output {
+            output: json!("stale"),
+            observed: false,
+        };
+        for input in [
+            Input::Ack { step, fence },
+            Input::Result {
+                step,
+                fence,
+                outcome: output(),
+            },
+            Input::LeaseLost {
+                step,
+                fence,
+                reason: "late".into(),
+            },
+            Input::Checkpoint {
+                step,
+                fence,
+                number: 99,
+                data: json!("stale"),
+            },
+            Input::Unacked {
+                step,
+                fence,
+                reason: "late".into(),
+            },
+            Input::HeartbeatTimedOut { step, fence },
+        ] {
+            let reply = self.react(input);
+            assert!(
+                !matches!(reply, Reply::Verdict(Verdict::Keep)),
+                "a stale report counts"
+            );
+        }
+        assert_eq!(
+            self.bench.events.len(),
+            before,
+            "a stale report changed something"
+        );
+    }
+
+    /// Everybody does their best: the workflow must come to an end.
+    fn fair(&mut self) {
+        self.bench.facts.brake = false;
+        for _ in 0..400 {
+            if self.bench.workflow.is_ended() {
+                return;
+            }
+            self.act(Act::Resume);
+            for step in 0..self.n() {
+                let by_hand = self.bench.phase(&self.id(step)) == Phase::Stuck;
+                match self.bench.phase(&self.id(step)) {
+                    Phase::Paused | Phase::Stuck => {
+                        self.apply(&Op::Approve(step));
+                        self.apply(&Op::Retry(step));
+                        if by_hand {
+                            self.apply(&Op::Skip(step));
+                        }
+                    }
+                    Phase::Waiting { .. } => self.apply(&Op::Approve(step)),
+                    _ => {}
+                }
+                let stopping = self.bench.workflow.steps[step]
+                    .lease
+                    .as_ref()
+                    .is_some_and(|lease| lease.stopping.is_some());
+                let is_guard = self.bench.workflow.plan.is_guard(step);
+                self.apply(&Op::Ack(step));
+                if stopping {
+                    self.apply(&Op::Fail(step, Certainty::Cancelled));
+                } else if !is_guard || self.is_backward(step) {
+                    self.apply(&Op::Succeed(step));
+                }
+            }
+            for id in self.bench.wanted() {
+                self.bench.lease(&id);
+                self.read_events();
+            }
+            self.apply(&Op::Wait(61));
+        }
+        panic!("no end: {:#?}", self.bench.view());
+    }
+
+    /// At the end of unwinding: reverse order of the first acks, complete, and nothing that only ever refused.
+    fn check_unwound(&self) {
+        if self.bench.state() != WorkflowState::RolledBack {
+            return;
+        }
+        let expected: Vec<usize> = self
+            .books
+            .acked
+            .iter()
+            .rev()
+            .copied()
+            .filter(|step| {
+                let (acked, refused) = self.books.attempts[step];
+                acked > refused
+            })
+            .collect();
+        assert_eq!(self.books.taken_back, expected, "{:?}", self.bench.types());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_keeps_the_rules_and_comes_to_an_end(
+        shape in 0..SHAPES.len(),
+        ops in proptest::collection::vec(op(), 1..80),
+    ) {
+        let mut run = Run::new(shape);
+        for op in &ops {
+            run.apply(op);
+        }
+        run.bench.check_replay();
+        run.fair();
+        run.check_unwound();
+        run.bench.check_replay();
+    }
+}
