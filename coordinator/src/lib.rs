@@ -1,1 +1,10 @@
-//! The server: operator API, worker sessions, the engine, the store
+//! The server: the shell around the pure core.
+
+pub mod clock;
+pub mod engine;
+pub mod metrics;
+pub mod refusal;
+pub mod rpc;
+pub mod server;
+pub mod store;
+pub mod supervise;

@@ -10,6 +10,7 @@
 /// `drover.v1`, generated.
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     unreachable_pub,
     unused_qualifications,
     reason = "generated code"
@@ -21,6 +22,7 @@ pub mod v1 {
 /// `world.v1`, generated.
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     unreachable_pub,
     unused_qualifications,
     reason = "generated code"

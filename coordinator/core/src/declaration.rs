@@ -153,10 +153,15 @@ pub struct KindDeclaration {
 }
 
 impl KindDeclaration {
-    /// Digest of the declaration: two workers that announce the same kind must announce the same digest.
+    /// Digest of what a version of a kind must never change: two builds that announce the same kind agree on it.
+    /// Summary, default timeouts and retry policy, class and permissions may differ; a start pins those in force.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest::of_json(self)
+    pub fn contract(&self) -> Digest {
+        Digest::of_json(&(
+            (&self.kind, self.role, &self.reach, &self.effects),
+            (&self.compensation, self.loss_policy),
+            (&self.params_schema, &self.output_schema),
+        ))
     }
 }
 

@@ -580,13 +580,17 @@ impl LeaseTable {
     /// How much of the time from `since` to `now` a worker could not be heard.
     #[must_use]
     pub fn unheard(&self, worker: &WorkerId, since: Timestamp, now: Timestamp) -> Duration {
-        self.workers.get(worker).map_or(Duration::ZERO, |worker| {
-            let mut intervals = worker.unheard.clone();
-            if let Some(open) = worker.unheard_since {
-                intervals.push(open, now);
-            }
-            intervals.overlap(since, now)
-        })
+        let Some(worker) = self.workers.get(worker) else {
+            return Duration::ZERO;
+        };
+        if worker.unheard_since.is_none() && !worker.unheard.reaches(since) {
+            return Duration::ZERO;
+        }
+        let mut intervals = worker.unheard.clone();
+        if let Some(open) = worker.unheard_since {
+            intervals.push(open, now);
+        }
+        intervals.overlap(since, now)
     }
 
     /// A worker as it stands now.

@@ -11,11 +11,17 @@
 //! Around them: definitions as data ([`definition`], [`expr`], [`plan`]), the hash chain of every stream ([`chain`]), the
 //! JSON that people and scripts read ([`view`], [`query`]).
 
+#![warn(missing_docs)]
+// A new state or event must break the build wherever it has to be thought about.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod audit;
+pub mod backup;
 pub mod catalog;
 pub mod declaration;
 pub mod definition;
 pub mod expr;
+pub mod facts;
 pub mod ids;
 pub mod lease;
 pub mod plan;

@@ -219,6 +219,12 @@ impl Pools {
         self.silent.get(installation).and_then(|(_, since)| *since)
     }
 
+    /// How much of the time from `since` to `now` the coordinator was away.
+    #[must_use]
+    pub fn away(&self, since: Timestamp, now: Timestamp) -> Duration {
+        self.away.overlap(since, now)
+    }
+
     /// How much of the time from `since` to `now` the coordinator was away or the installation silent.
     #[must_use]
     pub fn absent(
@@ -227,8 +233,14 @@ impl Pools {
         since: Timestamp,
         now: Timestamp,
     ) -> Duration {
+        let silent = self.silent.get(installation);
+        let touched = self.away.reaches(since)
+            || silent.is_some_and(|(intervals, open)| open.is_some() || intervals.reaches(since));
+        if !touched {
+            return Duration::ZERO;
+        }
         let mut all = self.away.clone();
-        if let Some((intervals, open)) = self.silent.get(installation) {
+        if let Some((intervals, open)) = silent {
             for (from, to) in &intervals.0 {
                 all.push(*from, *to);
             }
@@ -255,9 +267,18 @@ impl Intervals {
         }
     }
 
+    /// True when one of them ends after `since`.
+    #[must_use]
+    pub fn reaches(&self, since: Timestamp) -> bool {
+        self.0.iter().any(|(_, to)| *to > since)
+    }
+
     /// The length of their union within `since..now`.
     #[must_use]
     pub fn overlap(&self, since: Timestamp, now: Timestamp) -> Duration {
+        if !self.reaches(since) {
+            return Duration::ZERO;
+        }
         let mut spans: Vec<(Timestamp, Timestamp)> = self
             .0
             .iter()

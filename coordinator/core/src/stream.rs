@@ -12,12 +12,12 @@ use crate::{
 /// Names a stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamId {
+    /// What people did; tombstones. Never deleted.
+    Audit,
     /// Definitions and plans.
     Catalog,
     /// Workers, pools, kinds, epochs, the brake.
     Pools,
-    /// What people did; tombstones. Never deleted.
-    Audit,
     /// One workflow.
     Workflow(WorkflowId),
 }

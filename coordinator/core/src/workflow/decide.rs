@@ -82,12 +82,9 @@ impl Turn<'_> {
 
     /// Decides on an event, for somebody.
     pub(super) fn emit_by(&mut self, actor: Option<Actor>, step: Option<usize>, body: Body) {
-        let attempt = step.and_then(|index| {
-            let step = &self.workflow.steps[index];
-            match &body {
-                Body::AttemptLeased { .. } => Some(step.attempt + 1),
-                other => about_attempt(other).then_some(step.attempt),
-            }
+        let attempt = step.filter(|_| about_attempt(&body)).map(|index| {
+            let leasing = matches!(body, Body::AttemptLeased { .. });
+            self.workflow.steps[index].attempt + u32::from(leasing)
         });
         let event = Event {
             seq: self.workflow.head + 1,

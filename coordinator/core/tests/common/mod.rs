@@ -1,5 +1,6 @@
 //! A workflow on a bench: inputs go in by step id, every event is folded a second time and must give the same state.
 #![allow(
+    clippy::unwrap_used,
     dead_code,
     unreachable_pub,
     reason = "each test binary uses a part of the bench"

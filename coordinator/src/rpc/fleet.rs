@@ -1,0 +1,204 @@
+//! `drover.v1.FleetService`.
+
+use std::time::Duration;
+
+use drover_core::query::Query;
+use drover_proto::v1;
+use tonic::{Request, Response, Status};
+
+use super::{Shared, actor, convert, id};
+use crate::{
+    engine::messages::{BrakeReport, Input, WorkerAct, WorkerCommand},
+    refusal::{Kind, Refusal},
+};
+
+/// How long a worker may take to answer a command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct Service(pub(super) Shared);
+
+impl Service {
+    async fn act(
+        &self,
+        request: Request<v1::WorkerRequest>,
+        act: WorkerAct,
+    ) -> Result<v1::WorkerResponse, Status> {
+        let actor = actor(&request);
+        let v1::WorkerRequest {
+            id: worker,
+            reason,
+            dry_run,
+        } = request.into_inner();
+        let id = id("worker", &worker)?;
+        let (worker, message) = self
+            .0
+            .engine
+            .ask(|answer| Input::Worker {
+                id,
+                act,
+                dry_run,
+                actor,
+                reason,
+                answer,
+            })
+            .await?;
+        Ok(v1::WorkerResponse {
+            worker: Some(convert::worker(&worker)),
+            message,
+        })
+    }
+}
+
+fn brake(report: &BrakeReport) -> v1::SetBrakeResponse {
+    v1::SetBrakeResponse {
+        brake: Some(convert::brake(&report.brake)),
+        workflows: report
+            .workflows
+            .iter()
+            .map(|(state, count)| v1::StateCount {
+                state: convert::workflow_state(*state).into(),
+                count: *count,
+            })
+            .collect(),
+    }
+}
+
+#[tonic::async_trait]
+impl v1::fleet_service_server::FleetService for Service {
+    async fn list_workers(
+        &self,
+        request: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let invalid = |error: drover_core::query::QueryError| {
+            Refusal::new(Kind::Invalid, "query-invalid", error.to_string())
+        };
+        let query = Query::compile(&request.into_inner().query).map_err(invalid)?;
+        let all = self
+            .0
+            .engine
+            .ask(|answer| Input::Workers { answer })
+            .await?;
+        let mut workers = Vec::new();
+        for worker in &all {
+            let json = serde_json::to_value(worker).expect("views serialize");
+            if query.matches(&json).map_err(invalid)? {
+                workers.push(convert::worker(worker));
+            }
+        }
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+
+    async fn describe_worker(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let response = self.act(request, WorkerAct::Describe).await?;
+        Ok(Response::new(response.worker.unwrap_or_default()))
+    }
+
+    async fn drain_worker(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::WorkerResponse>, Status> {
+        self.act(request, WorkerAct::Drain).await.map(Response::new)
+    }
+
+    async fn declare_worker_dead(
+        &self,
+        request: Request<v1::WorkerRequest>,
+    ) -> Result<Response<v1::WorkerResponse>, Status> {
+        self.act(request, WorkerAct::DeclareDead)
+            .await
+            .map(Response::new)
+    }
+
+    async fn command_worker(
+        &self,
+        request: Request<v1::CommandWorkerRequest>,
+    ) -> Result<Response<v1::CommandWorkerResponse>, Status> {
+        let actor = actor(&request);
+        let request = request.into_inner();
+        let id = id("worker", &request.id)?;
+        let command = match request.command() {
+            v1::WorkerCommand::Unspecified => {
+                return Err(Refusal::new(
+                    Kind::Invalid,
+                    "no-command",
+                    "the request names no command",
+                )
+                .into());
+            }
+            v1::WorkerCommand::RefreshCredentials => WorkerCommand::RefreshCredentials,
+            v1::WorkerCommand::SetLogLevel => WorkerCommand::SetLogLevel(request.argument.clone()),
+            v1::WorkerCommand::DumpState => WorkerCommand::DumpState,
+        };
+        let reason = request.reason;
+        let asked = self.0.engine.ask(|answer| Input::Command {
+            id,
+            command,
+            actor,
+            reason,
+            answer,
+        });
+        let answer = tokio::time::timeout(COMMAND_TIMEOUT, asked)
+            .await
+            .map_err(|_| {
+                Refusal::new(
+                    Kind::Unavailable,
+                    "command-timed-out",
+                    "the worker did not answer in time",
+                )
+            })??;
+        Ok(Response::new(v1::CommandWorkerResponse {
+            answer: Some(convert::json(&answer)),
+        }))
+    }
+
+    async fn list_installations(
+        &self,
+        _: Request<v1::ListInstallationsRequest>,
+    ) -> Result<Response<v1::ListInstallationsResponse>, Status> {
+        let installations = self
+            .0
+            .engine
+            .ask(|answer| Input::Installations { answer })
+            .await?;
+        Ok(Response::new(v1::ListInstallationsResponse {
+            installations: installations.iter().map(convert::installation).collect(),
+        }))
+    }
+
+    async fn get_brake(
+        &self,
+        _: Request<v1::GetBrakeRequest>,
+    ) -> Result<Response<v1::Brake>, Status> {
+        let report = self.0.engine.ask(|answer| Input::Brake { answer }).await?;
+        Ok(Response::new(convert::brake(&report.brake)))
+    }
+
+    async fn set_brake(
+        &self,
+        request: Request<v1::SetBrakeRequest>,
+    ) -> Result<Response<v1::SetBrakeResponse>, Status> {
+        let actor = actor(&request);
+        let v1::SetBrakeRequest {
+            on,
+            reason,
+            dry_run,
+        } = request.into_inner();
+        let report = self
+            .0
+            .engine
+            .ask(|answer| Input::SetBrake {
+                on,
+                dry_run,
+                actor,
+                reason,
+                answer,
+            })
+            .await?;
+        Ok(Response::new(brake(&report)))
+    }
+}

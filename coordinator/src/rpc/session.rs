@@ -1,0 +1,265 @@
+//! `drover.v1.WorkerService`: one stream a worker, on which everything travels.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use drover_core::workflow::Offer;
+use drover_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Shared, convert, workflow::BoxStream};
+use crate::{
+    engine::messages::{Command, Input, SessionId, ToWorker, WorkerCommand},
+    refusal::{Kind, Refusal},
+};
+
+/// Batches of words that may wait for a worker to read them. One that lets them pile up is hung.
+const QUEUE: usize = 1024;
+
+/// Frames that may wait for the transport.
+const FRAMES: usize = 16;
+
+/// A frame is cut when its offers have about so many bytes.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// The service.
+#[derive(Clone)]
+pub(super) struct Service {
+    shared: Shared,
+    sessions: Arc<AtomicU64>,
+}
+
+impl Service {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            sessions: Arc::new(AtomicU64::new(0)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::worker_service_server::WorkerService for Service {
+    type SessionStream = BoxStream<v1::CoordinatorFrame>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::WorkerFrame>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut frames = request.into_inner();
+        let first = frames.message().await?.unwrap_or_default();
+        let hello = first.hello.ok_or_else(|| {
+            Refusal::new(
+                Kind::Invalid,
+                "protocol",
+                "the first frame of a session must hold a hello",
+            )
+        })?;
+        let hello = Box::new(convert::read_hello(hello)?);
+        let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
+        let (to, words) = mpsc::channel(QUEUE);
+        let engine = self.shared.engine.clone();
+        engine
+            .ask(|answer| Input::Hello {
+                session,
+                hello,
+                to,
+                answer,
+            })
+            .await?;
+
+        let (out, stream) = mpsc::channel(FRAMES);
+        self.shared.tasks.spawn(async move {
+            // The session is over when either side is. Both may be dropped anywhere: a frame that was read and not handed
+            // in was not answered, and words that were not sent are derived again when the worker comes back.
+            tokio::select! {
+                () = speak(words, &out) => {}
+                () = listen(&engine, session, frames, &out) => {}
+            }
+            // The engine may be gone, too.
+            drop(engine.tell(Input::Closed { session }).await);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+type Out = mpsc::Sender<Result<v1::CoordinatorFrame, Status>>;
+
+/// Hands the worker's frames to the engine until the stream ends.
+async fn listen(
+    engine: &crate::supervise::Handle,
+    session: SessionId,
+    mut frames: Streaming<v1::WorkerFrame>,
+    out: &Out,
+) {
+    loop {
+        // Both are cancel-safe: a stream's message and a channel's closed.
+        let frame = tokio::select! {
+            frame = frames.message() => frame,
+            () = out.closed() => return,
+        };
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) | Err(_) => return,
+        };
+        let frame = match convert::read_frame(frame) {
+            Ok(frame) => Box::new(frame),
+            Err(refusal) => {
+                tracing::warn!(
+                    session = session.0,
+                    "a worker breaks the protocol: {refusal}"
+                );
+                drop(out.send(Err(refusal.into())).await);
+                return;
+            }
+        };
+        if engine.tell(Input::Frame { session, frame }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Turns what the engine says into frames until the session is over.
+async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
+    while let Some(mut batch) = words.recv().await {
+        // What piled up meanwhile travels together.
+        while let Ok(more) = words.try_recv() {
+            batch.extend(more);
+        }
+        for frame in frames(batch) {
+            if out.send(Ok(frame)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn frames(words: Vec<ToWorker>) -> Vec<v1::CoordinatorFrame> {
+    let mut frames = vec![v1::CoordinatorFrame::default()];
+    let mut bytes = 0;
+    for word in words {
+        if bytes > FRAME_BYTES {
+            frames.push(v1::CoordinatorFrame::default());
+            bytes = 0;
+        }
+        let frame = frames.last_mut().expect("it begins with one");
+        match word {
+            ToWorker::Welcome {
+                epoch,
+                now,
+                profile,
+                verdicts,
+                resend_kept,
+            } => {
+                frame.welcome = Some(v1::Welcome {
+                    epoch,
+                    server_time: Some(convert::timestamp(now)),
+                    beat_interval: Some(convert::duration(profile.beat_interval)),
+                    lease_ttl: Some(convert::duration(profile.lease_ttl)),
+                    ack_timeout: Some(convert::duration(profile.ack_timeout)),
+                    reconnect_jitter: Some(convert::duration(profile.reconnect_jitter)),
+                    verdicts: verdicts
+                        .iter()
+                        .map(|(attempt, verdict)| v1::Verdict {
+                            attempt: Some(convert::attempt(attempt)),
+                            kind: convert::verdict(*verdict),
+                        })
+                        .collect(),
+                    resend_kept_results: resend_kept,
+                });
+            }
+            ToWorker::BeatReply { number } => {
+                frame.beat_reply = Some(v1::BeatReply {
+                    number,
+                    superseded: Vec::new(),
+                });
+            }
+            ToWorker::AckReply(attempt, verdict) => frame.ack_replies.push(v1::AckReply {
+                attempt: Some(convert::attempt(&attempt)),
+                verdict: convert::verdict(verdict),
+            }),
+            ToWorker::CheckpointAck(attempt, number, stored) => {
+                frame.checkpoint_acks.push(v1::CheckpointAck {
+                    attempt: Some(convert::attempt(&attempt)),
+                    number,
+                    stored,
+                })
+            }
+            ToWorker::ResultAck(attempt, verdict) => frame.result_acks.push(v1::ResultAck {
+                attempt: Some(convert::attempt(&attempt)),
+                verdict: convert::verdict(verdict),
+            }),
+            ToWorker::Command(id, command) => {
+                frame.commands.push(v1::Command {
+                    id,
+                    command: Some(convert_command(command)),
+                });
+            }
+            ToWorker::Offer(workflow, offer) => {
+                let offer = convert_offer(workflow.as_str(), &offer);
+                bytes += offer.params.as_ref().map_or(0, |params| params.text.len()) + 256;
+                frame.offers.push(offer);
+            }
+        }
+    }
+    frames
+}
+
+fn convert_command(command: Command) -> v1::command::Command {
+    use v1::command::Command as Wire;
+    match command {
+        Command::Cancel {
+            attempt,
+            grace,
+            reason,
+        } => Wire::Cancel(v1::CancelAttempt {
+            attempt: Some(convert::attempt(&attempt)),
+            grace: Some(convert::duration(grace)),
+            reason: reason.to_owned(),
+        }),
+        Command::Pause(attempt) => Wire::Pause(convert::attempt(&attempt)),
+        Command::Resume(attempt) => Wire::Resume(convert::attempt(&attempt)),
+        Command::Stop(attempt) => Wire::Stop(convert::attempt(&attempt)),
+        Command::Superseded(attempt) => Wire::Superseded(convert::attempt(&attempt)),
+        Command::Worker(WorkerCommand::Drain) => Wire::Drain(v1::DrainWorkerCommand {}),
+        Command::Worker(WorkerCommand::RefreshCredentials) => {
+            Wire::RefreshCredentials(v1::RefreshCredentials {})
+        }
+        Command::Worker(WorkerCommand::SetLogLevel(level)) => {
+            Wire::SetLogLevel(v1::SetLogLevel { level })
+        }
+        Command::Worker(WorkerCommand::DumpState) => Wire::DumpState(v1::DumpState {}),
+    }
+}
+
+fn convert_offer(workflow: &str, offer: &Offer) -> v1::Offer {
+    let (loss_policy, finish_critical_max) = convert::loss_policy(offer.loss_policy);
+    let mode = if offer.compensate {
+        v1::OfferMode::Compensate
+    } else {
+        v1::OfferMode::Run
+    };
+    v1::Offer {
+        attempt: Some(v1::AttemptRef {
+            workflow: workflow.to_owned(),
+            step: offer.step.to_string(),
+            fence: Some(convert::fence(offer.fence)),
+        }),
+        kind: Some(convert::kind(&offer.kind)),
+        number: offer.number,
+        mode: mode.into(),
+        observe_first: offer.observe_first,
+        params: Some(convert::json(&offer.params)),
+        checkpoint: offer.checkpoint.as_deref().map(convert::json),
+        idempotency_prefix: offer.idempotency_prefix.clone(),
+        start_to_close: offer.start_to_close.map(convert::duration),
+        loss_policy: loss_policy.into(),
+        finish_critical_max,
+        autonomy: offer.autonomy.map(convert::duration),
+        output: offer.output.as_deref().map(convert::json),
+    }
+}
