@@ -1,1 +1,27 @@
-//! Tests that need more than one package
+//! The harness: a coordinator and workers in this process, over real gRPC on port 0, with toy step kinds whose world a
+//! test can look into and hold still.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "test support: a panic is a failed test"
+)]
+
+pub mod client;
+pub mod coordinator;
+pub mod toy;
+pub mod worker;
+
+use std::time::{Duration, Instant};
+
+/// Waits until something holds, looking again and again, for at most ten seconds.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "it never came to: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

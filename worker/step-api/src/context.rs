@@ -13,6 +13,9 @@ use crate::{
 /// Idempotency keys are version-5 UUIDs in this namespace. Persisted outside (client tokens): never change it.
 const IDEMPOTENCY_NAMESPACE: Uuid = Uuid::from_u128(0x6e1f_57c4_96b5_4a43_9d0c_7e0d_b2f3_1a58);
 
+/// The largest checkpoint, in bytes of JSON.
+pub const CHECKPOINT_BYTES_MAX: usize = 4 << 10;
+
 /// One attempt's view: its ports, its permits, its signals, its clock.
 pub struct Context<P> {
     ports: Arc<P>,
@@ -132,10 +135,19 @@ impl<P> Context<P> {
     /// A safe point: a pause takes effect here, after the data is stored.
     ///
     /// # Errors
-    /// `Cancelled`, `Superseded` or `Yielded`; `Failed` when `data` does not serialize.
+    /// `Cancelled`, `Superseded` or `Yielded`; `Failed` when `data` does not serialize or is too large.
     pub async fn checkpoint(&self, data: &(impl Serialize + Sync)) -> Result<(), StepError> {
         let data = serde_json::to_value(data)
             .map_err(|error| StepError::failed("checkpoint-invalid", error.to_string()))?;
+        let bytes = serde_json::to_vec(&data).map_or(usize::MAX, |text| text.len());
+        if bytes > CHECKPOINT_BYTES_MAX {
+            return Err(StepError::failed(
+                "checkpoint-too-large",
+                format!(
+                    "the checkpoint has {bytes} bytes; at most {CHECKPOINT_BYTES_MAX} are allowed"
+                ),
+            ));
+        }
         self.host.checkpoint(data).await.map_err(interrupted)?;
         self.safe_point()
     }
@@ -198,7 +210,7 @@ impl<P> Context<P> {
         let mut signal = self.host.signal();
         let interrupted = async {
             // An error means the host is gone; the attempt is about to be dropped with it.
-            let _ = signal.wait_for(|signal| *signal != Signal::Go).await;
+            drop(signal.wait_for(|signal| *signal != Signal::Go).await);
         };
         // Both arms are cancel-safe: a timer and a watch. A dropped timer only forgets to wake.
         tokio::select! {
@@ -251,5 +263,6 @@ fn interrupted(interruption: Interruption) -> StepError {
     match interruption {
         Interruption::Cancelled => StepError::cancelled(),
         Interruption::Superseded => StepError::superseded(),
+        Interruption::Refused(why) => StepError::failed("refused-by-worker", why),
     }
 }

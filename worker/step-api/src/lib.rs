@@ -22,7 +22,7 @@ pub mod runtime;
 mod step;
 mod time;
 
-pub use context::{Context, Poll};
+pub use context::{CHECKPOINT_BYTES_MAX, Context, Poll};
 pub use declaration::{
     Class, Compensation, Declaration, Effect, LossPolicy, Reach, RetryPolicy, Role, Timeouts,
 };

@@ -57,12 +57,14 @@ pub struct Report {
 }
 
 /// Why the host did not do what was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// The attempt was asked to stop.
     Cancelled,
     /// The attempt no longer counts.
     Superseded,
+    /// What was handed in may not leave the worker; one sentence.
+    Refused(String),
 }
 
 /// What an attempt needs of the process around it. All futures are cancel-safe: dropping one leaves nothing behind but,

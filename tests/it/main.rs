@@ -1,0 +1,9 @@
+//! Coordinator and workers together, over real gRPC.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod acts;
+mod leases;
+mod lifecycle;
+mod operators;
+mod outages;

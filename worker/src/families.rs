@@ -1,0 +1,15 @@
+//! The step families that this worker serves.
+
+use drover_ports::Ports;
+use drover_step_api::{Registry, RegistryError};
+
+/// Every kind of every family.
+///
+/// # Errors
+/// When a kind contradicts itself or another one; a build with such a kind serves nothing.
+pub fn registry() -> Result<Registry<Ports>, RegistryError> {
+    let mut registry = Registry::default();
+    drover_steps_checks::registry(&mut registry)?;
+    drover_steps_capa::registry(&mut registry)?;
+    Ok(registry)
+}

@@ -1,0 +1,53 @@
+//! Waits between two tries to reach the coordinator. The only file that names `backoff`: that package is no longer
+//! maintained, does this one thing well, and would be replaced here.
+
+use std::time::Duration;
+
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
+
+/// Waits that grow from `first` to `longest`, each spread over its whole length, for ever.
+pub(crate) struct Waits(ExponentialBackoff);
+
+impl Waits {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self(
+            ExponentialBackoffBuilder::new()
+                .with_initial_interval(first)
+                .with_max_interval(longest)
+                .with_multiplier(2.0)
+                // Full jitter: workers of a whole region that lost their link do not come back in step.
+                .with_randomization_factor(1.0)
+                .with_max_elapsed_time(None)
+                .build(),
+        )
+    }
+
+    /// The next wait; never longer than the longest.
+    pub(crate) fn next(&mut self) -> Duration {
+        let longest = self.0.max_interval;
+        self.0.next_backoff().unwrap_or(longest).min(longest)
+    }
+
+    /// It worked: begin anew.
+    pub(crate) fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_never_end_and_never_exceed_their_bound() {
+        let mut waits = Waits::new(Duration::from_millis(200), Duration::from_secs(20));
+        let all: Vec<Duration> = (0..1000).map(|_| waits.next()).collect();
+        assert!(all.iter().all(|wait| *wait <= Duration::from_secs(20)));
+        assert!(
+            all[500..].iter().any(|wait| *wait > Duration::from_secs(5)),
+            "they grow"
+        );
+        waits.reset();
+        assert!(waits.next() <= Duration::from_millis(400));
+    }
+}
