@@ -207,10 +207,14 @@ impl<P> Context<P> {
     /// # Errors
     /// As [`Context::safe_point`].
     pub async fn sleep(&self, duration: Duration) -> Result<(), StepError> {
+        // A stop that is known already wakes nobody again: a guard's loop of waits would spin without time passing.
+        let known_stop = self.stopped();
         let mut signal = self.host.signal();
         let interrupted = async {
+            let stays =
+                |signal: &Signal| *signal == Signal::Go || (known_stop && *signal == Signal::Stop);
             // An error means the host is gone; the attempt is about to be dropped with it.
-            drop(signal.wait_for(|signal| *signal != Signal::Go).await);
+            drop(signal.wait_for(|signal| !stays(signal)).await);
         };
         // Both arms are cancel-safe: a timer and a watch. A dropped timer only forgets to wake.
         tokio::select! {
