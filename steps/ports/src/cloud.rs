@@ -116,6 +116,16 @@ pub enum CloudCall {
         /// Instance ids.
         instances: Vec<String>,
     },
+    /// Deletes a classic load balancer; one that does not exist is ignored.
+    DeleteLoadBalancer {
+        /// Its name.
+        load_balancer: String,
+    },
+    /// Deletes a security group.
+    DeleteSecurityGroup {
+        /// Its id; one in use fails the call with `DependencyViolation`.
+        id: String,
+    },
 }
 
 impl CloudCall {
@@ -143,6 +153,8 @@ impl CloudCall {
             Self::CreateTags { .. } => "ec2:CreateTags",
             Self::DeleteTags { .. } => "ec2:DeleteTags",
             Self::TerminateInstances { .. } => "ec2:TerminateInstances",
+            Self::DeleteLoadBalancer { .. } => "elasticloadbalancing:DeleteLoadBalancer",
+            Self::DeleteSecurityGroup { .. } => "ec2:DeleteSecurityGroup",
         }
     }
 
@@ -165,7 +177,9 @@ impl CloudCall {
             | Self::ResumeProcesses { .. }
             | Self::CreateTags { .. }
             | Self::DeleteTags { .. }
-            | Self::TerminateInstances { .. } => true,
+            | Self::TerminateInstances { .. }
+            | Self::DeleteLoadBalancer { .. }
+            | Self::DeleteSecurityGroup { .. } => true,
         }
     }
 }
@@ -678,6 +692,33 @@ impl Cloud {
             },
         )
         .await
+    }
+
+    /// Deletes a classic load balancer; one that does not exist is success.
+    ///
+    /// # Errors
+    /// As all actions.
+    pub async fn delete_load_balancer(
+        &self,
+        permit: Permit,
+        load_balancer: &str,
+    ) -> Result<(), PortError> {
+        let call = CloudCall::DeleteLoadBalancer {
+            load_balancer: load_balancer.to_owned(),
+        };
+        self.write(permit, call).await
+    }
+
+    /// Deletes a security group; one that does not exist is success.
+    ///
+    /// # Errors
+    /// `Conflict` with code `DependencyViolation` while an instance is in it.
+    pub async fn delete_security_group(&self, permit: Permit, id: &str) -> Result<(), PortError> {
+        let call = CloudCall::DeleteSecurityGroup { id: id.to_owned() };
+        match self.write(permit, call).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result,
+        }
     }
 }
 

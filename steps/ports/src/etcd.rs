@@ -31,7 +31,8 @@ pub enum EtcdCall {
         /// Member id.
         id: u64,
     },
-    /// Writes a snapshot of a healthy member to the region store.
+    /// Writes a snapshot of a healthy member to the region store. One that is already there under the key is kept and
+    /// answered with, so that a lost reply does not replace a snapshot by a later one.
     SaveSnapshot {
         /// Key in the region store.
         key: String,
@@ -93,6 +94,9 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// True once it has started.
     pub started: bool,
+    /// True while it follows without a vote: it serves nobody yet.
+    #[serde(default)]
+    pub learner: bool,
 }
 
 /// One member's own view.
@@ -224,7 +228,8 @@ impl Etcd {
         }
     }
 
-    /// Writes a snapshot of a healthy member to the region store under `key`.
+    /// Writes a snapshot of a healthy member to the region store under `key`; one that is already there is kept and
+    /// answered with.
     ///
     /// # Errors
     /// `Unavailable` when no member is healthy or the store does not take it.

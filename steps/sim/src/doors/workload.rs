@@ -1,0 +1,162 @@
+//! A workload cluster's API, through one of its doors, and looks at it from the outside.
+
+use drover_model::names;
+use drover_ports::{
+    KubeCall, KubeReply, PortError, PortErrorKind, ProbeCall, ProbeReply, ProbeResult, Reply, Via,
+};
+use drover_step_api::Timestamp;
+
+use super::{Done, kube, tokens};
+use crate::{
+    objects::Store,
+    rules::{api, nodes},
+    state::{Cluster, Status},
+};
+
+/// The instance that a request through a door reaches.
+fn route(cluster: &Cluster, via: &Via, nth: u64) -> Result<String, String> {
+    let through = |name: String| {
+        let elb = cluster
+            .cloud
+            .elbs
+            .get(&name)
+            .ok_or_else(|| format!("load balancer {name} does not exist"))?;
+        let backends: Vec<&String> = elb.in_service().collect();
+        let count = u64::try_from(backends.len()).unwrap_or(0);
+        if count == 0 {
+            return Err(format!("load balancer {name} has no backend in service"));
+        }
+        let pick = cluster.chance.number("route", &name, nth) % count;
+        Ok(backends[usize::try_from(pick).unwrap_or(0)].clone())
+    };
+    match via {
+        Via::OldName => through(names::api_load_balancer(&cluster.facts.id)),
+        Via::NewName => through(names::capa_load_balancer(&cluster.facts.id)),
+        Via::Instance { id } => Ok(id.clone()),
+    }
+}
+
+/// The instance behind a door, if its API server answers.
+fn reach(cluster: &Cluster, via: &Via, nth: u64, action: &str) -> Result<String, PortError> {
+    let id = route(cluster, via, nth)
+        .map_err(|why| PortError::new(PortErrorKind::Unreachable, action, why))?;
+    match api::of_host(cluster, &id) {
+        Status::Ok => Ok(id),
+        Status::Stalled(why) => Err(PortError::new(PortErrorKind::Unavailable, action, why)
+            .with_code("etcdserver: request timed out")),
+        Status::Down(why) => Err(PortError::new(PortErrorKind::Unavailable, action, why)),
+        Status::Absent => Err(PortError::new(
+            PortErrorKind::Unreachable,
+            action,
+            "no such door",
+        )),
+    }
+}
+
+pub(super) fn call(
+    cluster: &mut Cluster,
+    via: &Via,
+    call: &KubeCall,
+    nth: u64,
+    action: &str,
+    now: Timestamp,
+) -> Result<Done, PortError> {
+    let instance = reach(cluster, via, nth, action)?;
+    let host = &cluster.hosts[&instance];
+    let config = host.config.clone();
+    let realm_name = api::realm_name(&instance, host);
+    let store_name = format!("{}-{realm_name}", cluster.facts.id);
+    let realm = cluster
+        .realms
+        .entry(realm_name)
+        .or_insert_with(|| Store::new(store_name));
+    let reply = match call {
+        KubeCall::List {
+            gvk,
+            namespace,
+            labels,
+        } => KubeReply::Objects {
+            objects: realm.list(gvk, namespace, labels),
+        },
+        KubeCall::RequestToken {
+            namespace,
+            service_account,
+        } => tokens::request(realm, &config, namespace, service_account, action)?,
+        KubeCall::ReviewToken { token } => tokens::review(&config, token),
+        KubeCall::GetSecret { namespace, name } => {
+            let sealed = realm
+                .secret(namespace, name)
+                .and_then(|secret| secret.sealed.clone());
+            if sealed.is_some() && sealed != config.encryption {
+                return Err(PortError::new(
+                    PortErrorKind::Unavailable,
+                    action,
+                    format!("Secret {namespace}/{name}: no matching key was found to decrypt it"),
+                )
+                .with_code("InternalError"));
+            }
+            kube::on_store(realm, call, None, action, now)?.0
+        }
+        _ => {
+            let (reply, changed) =
+                kube::on_store(realm, call, config.encryption.as_deref(), action, now)?;
+            if changed {
+                cluster.etcd.revision += 1;
+            }
+            if let (true, KubeCall::Delete { object }) = (changed, call)
+                && object.gvk.kind == "Node"
+            {
+                nodes::forget(cluster, &object.name);
+            }
+            return Ok(Done {
+                reply: Reply::Kube(reply),
+                changed,
+                touched: Some(cluster.facts.id.clone()),
+            });
+        }
+    };
+    Ok(Done::read(Reply::Kube(reply)))
+}
+
+pub(super) fn probe(
+    cluster: &Cluster,
+    call: &ProbeCall,
+    nth: u64,
+    action: &str,
+) -> Result<Done, PortError> {
+    let reply = match call {
+        ProbeCall::Api { via } => {
+            let result = match reach(cluster, via, nth, action) {
+                Ok(_) => ProbeResult {
+                    ok: true,
+                    detail: "readyz and a read succeeded".to_owned(),
+                },
+                Err(error) => ProbeResult {
+                    ok: false,
+                    detail: error.message,
+                },
+            };
+            ProbeReply::Api(result)
+        }
+        ProbeCall::ServedCa { via } => {
+            let id = route(cluster, via, nth)
+                .map_err(|why| PortError::new(PortErrorKind::Unreachable, action, why))?;
+            // A handshake needs no etcd.
+            let host = cluster
+                .hosts
+                .get(&id)
+                .filter(|host| host.runs(crate::state::Proc::ApiServer))
+                .ok_or_else(|| {
+                    PortError::new(
+                        PortErrorKind::Unreachable,
+                        action,
+                        format!("{id} refuses the connection"),
+                    )
+                })?;
+            ProbeReply::ServedCa {
+                fingerprint: host.config.ca.clone(),
+            }
+        }
+    };
+    Ok(Done::read(Reply::Probe(reply)))
+}

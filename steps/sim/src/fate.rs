@@ -1,0 +1,100 @@
+//! What can happen to a cluster without anybody calling for it: for tests of preflight checks, guards and rules.
+
+use drover_model::{cr::keys, names};
+use drover_step_api::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    objects::Key,
+    rules::{self, ec2},
+    state::Cluster,
+};
+
+/// Something that happens to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// etcd raises an alarm, for example `NOSPACE on etcd1`.
+    EtcdAlarm(String),
+    /// The alarms are gone.
+    EtcdAlarmsClear,
+    /// The role for CAPA is not there, or trusts somebody else.
+    CapaRoleWithdrawn,
+    /// The role is there again.
+    CapaRoleGranted,
+    /// All subnets of the control plane are left with this many addresses.
+    SubnetsFilled(u32),
+    /// An instance dies.
+    InstanceDies(String),
+    /// An instance's kubelet stops working.
+    KubeletBreaks(String),
+    /// `etcd-cluster-migrator` is applied and runs.
+    MigratorWakes,
+    /// A rotation of the encryption key begins.
+    EncryptionRotates,
+    /// A CloudFormation stack is being updated (true), or has been (false).
+    StackUpdates(bool),
+    /// The customer deletes the cluster.
+    CustomerDeletes,
+}
+
+impl Fate {
+    /// Lets it happen. False when it changed nothing.
+    pub(crate) fn befall(&self, cluster: &mut Cluster, now: Timestamp) -> bool {
+        match self {
+            Self::EtcdAlarm(alarm) => cluster.etcd.alarms.insert(alarm.clone()),
+            Self::EtcdAlarmsClear => {
+                let had = !cluster.etcd.alarms.is_empty();
+                cluster.etcd.alarms.clear();
+                had
+            }
+            Self::CapaRoleWithdrawn => {
+                std::mem::replace(&mut cluster.cloud.capa_role_trusted, false)
+            }
+            Self::CapaRoleGranted => !std::mem::replace(&mut cluster.cloud.capa_role_trusted, true),
+            Self::SubnetsFilled(left) => {
+                for subnet in cluster.cloud.subnets.values_mut() {
+                    subnet.available_ips = *left;
+                }
+                true
+            }
+            Self::InstanceDies(id) => ec2::terminate(cluster, id),
+            Self::KubeletBreaks(id) => {
+                if let Some(host) = cluster.hosts.get_mut(id) {
+                    host.kubelet = false;
+                }
+                let instance = cluster.cloud.instances.get_mut(id);
+                instance.is_some_and(|instance| std::mem::replace(&mut instance.kubelet, false))
+            }
+            Self::MigratorWakes => {
+                rules::wake_migrator(cluster, now);
+                true
+            }
+            Self::EncryptionRotates => {
+                let name = names::encryption_secret(&cluster.facts.id);
+                let key = Key::secret(&cluster.facts.namespace, &name);
+                cluster.vintage.edit(&key, |secret| {
+                    secret["metadata"]["annotations"][keys::ROTATION_IN_PROGRESS] = json!("true");
+                })
+            }
+            Self::StackUpdates(begins) => {
+                let status = if *begins {
+                    "UPDATE_IN_PROGRESS"
+                } else {
+                    "UPDATE_COMPLETE"
+                };
+                let name = format!("cluster-{}-{}", cluster.facts.id, names::STACK_MASTERS);
+                cluster
+                    .cloud
+                    .stacks
+                    .insert(name, status.to_owned())
+                    .is_none_or(|before| before != status)
+            }
+            Self::CustomerDeletes => {
+                let key = cluster.key(keys::CAPI_GROUP, "Cluster", &cluster.facts.id);
+                cluster.vintage.delete(&key, now)
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The beginning of a world: what it was made from, complete enough to make exactly the same one again.
+
+mod cloud;
+mod facts;
+mod management;
+mod site;
+mod workload;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use drover_model::VintageCluster;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(crate) use cloud::{elb_dns_name, security_groups_of, stack_tags};
+pub(crate) use site::Site;
+pub(crate) use workload::vintage_host;
+
+use crate::{
+    ClusterKeys, InstallationConfig, KeyRing, WorldConfig, WorldError,
+    chance::Chance,
+    config::installation_of,
+    faults::FaultKind,
+    objects::Store,
+    rules,
+    state::{Cluster, Etcd, NodeFaults, PodCidrs, Probes},
+    timers::Timers,
+};
+
+/// What a world is made from. Serializes into the first record of the journal; holds private keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Genesis {
+    /// Seed, start, installations, faults.
+    pub config: WorldConfig,
+    /// Clusters.
+    pub clusters: Vec<GenesisCluster>,
+    /// What controllers use when they invent keys.
+    spare: Arc<ClusterKeys>,
+}
+
+/// One cluster of a [`Genesis`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GenesisCluster {
+    /// The installation that it is in.
+    pub installation: String,
+    /// Its custom resources.
+    documents: Vec<Value>,
+    keys: Arc<ClusterKeys>,
+}
+
+impl Genesis {
+    /// Puts each cluster into an installation and makes its keys.
+    ///
+    /// # Errors
+    /// When no installation lies in a cluster's partition, or keys cannot be made.
+    pub fn new(config: WorldConfig, clusters: &[VintageCluster]) -> Result<Self, WorldError> {
+        let ring = KeyRing::generate(clusters.len())?;
+        Self::with_keys(config, clusters, &ring)
+    }
+
+    /// As [`Genesis::new`], with ready-made keys.
+    ///
+    /// # Errors
+    /// When no installation lies in a cluster's partition.
+    pub fn with_keys(
+        config: WorldConfig,
+        clusters: &[VintageCluster],
+        ring: &KeyRing,
+    ) -> Result<Self, WorldError> {
+        let clusters = clusters
+            .iter()
+            .enumerate()
+            .map(|(n, cluster)| GenesisCluster::new(cluster, &config.installations, ring.get(n)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            config,
+            clusters,
+            spare: Arc::clone(&ring.spare),
+        })
+    }
+
+    /// Makes the installations and clusters.
+    pub(crate) fn unfold(&self) -> Result<Unfolded, WorldError> {
+        let mut sites: BTreeMap<String, Site> = self
+            .config
+            .installations
+            .iter()
+            .map(|installation| {
+                (
+                    installation.name.clone(),
+                    Site::new(installation, self.config.start),
+                )
+            })
+            .collect();
+        let mut clusters = BTreeMap::new();
+        for cluster in &self.clusters {
+            let unfolded = cluster.unfold(&self.config, &self.spare, &mut sites)?;
+            let id = unfolded.facts.id.clone();
+            if clusters.insert(id.clone(), unfolded).is_some() {
+                return Err(WorldError::Twice(id));
+            }
+        }
+        Ok((sites, clusters))
+    }
+
+    /// The keys that controllers invent.
+    pub(crate) fn spare(&self) -> &Arc<ClusterKeys> {
+        &self.spare
+    }
+}
+
+/// Installations and clusters, by name and id.
+pub(crate) type Unfolded = (BTreeMap<String, Site>, BTreeMap<String, Cluster>);
+
+impl GenesisCluster {
+    pub(crate) fn new(
+        cluster: &VintageCluster,
+        installations: &[InstallationConfig],
+        keys: Arc<ClusterKeys>,
+    ) -> Result<Self, WorldError> {
+        Ok(Self {
+            installation: installation_of(cluster, installations)?.name.clone(),
+            documents: cluster.raw.clone(),
+            keys,
+        })
+    }
+
+    pub(crate) fn unfold(
+        &self,
+        config: &WorldConfig,
+        spare: &Arc<ClusterKeys>,
+        sites: &mut BTreeMap<String, Site>,
+    ) -> Result<Cluster, WorldError> {
+        let read = VintageCluster::from_objects("genesis", self.documents.clone())?;
+        let vintage = &read[0];
+        let site = sites
+            .get_mut(&self.installation)
+            .ok_or_else(|| WorldError::NoInstallation {
+                cluster: vintage.id.clone(),
+                region: vintage.region.clone(),
+                partition: vintage.partition(),
+            })?;
+        let chance = Chance::new(config.seed, &vintage.id);
+        let facts = Arc::new(facts::of(vintage, &site.config, &chance));
+        let fault = |kind: FaultKind| {
+            config
+                .faults
+                .iter()
+                .any(|fault| fault.kind == kind && fault.concerns_cluster(&facts.id, config.seed))
+        };
+        let mut cluster = Cluster {
+            identities: self.keys.identities(),
+            keys: Arc::clone(&self.keys),
+            spare: Arc::clone(spare),
+            vintage: Store::new(format!("{}-vintage", facts.id)),
+            capi: Store::new(format!("{}-capi", facts.id)),
+            realms: BTreeMap::new(),
+            cloud: cloud::of(vintage, &facts, &chance),
+            hosts: BTreeMap::new(),
+            etcd: Etcd::default(),
+            leases: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            pod_cidrs: PodCidrs::default(),
+            bootstraps: BTreeMap::new(),
+            machines_made: 0,
+            evictions: 0,
+            bootstrap_failures: BTreeMap::new(),
+            jobs_done: BTreeMap::new(),
+            timers: Timers::default(),
+            probes: Probes::default(),
+            node_faults: NodeFaults {
+                never_up: fault(FaultKind::NodeNeverUp),
+                slow_boot: fault(FaultKind::SlowBoot),
+            },
+            demolished: false,
+            accidents: Vec::new(),
+            facts,
+            chance,
+        };
+        let start = config.start;
+        management::fill(&mut cluster, vintage, site, start);
+        cloud::start_instances(&mut cluster, vintage, start);
+        workload::fill(&mut cluster, vintage, start);
+        rules::settle(&mut cluster, start);
+        Ok(cluster)
+    }
+}

@@ -1,0 +1,86 @@
+//! The rules of reality: what happens by itself. One file a subsystem.
+//!
+//! Every rule is a function of a cluster and the time that does what is due and says whether it did anything. They run
+//! in a fixed order, again and again, until none has anything left to do; then probes look. A rule never schedules
+//! anything: it states a condition to [`Timers::hold`](crate::timers::Timers::hold) and acts when that has held long
+//! enough. So adding a rule is adding a function here.
+
+pub(crate) mod api;
+mod asg;
+mod boot;
+mod cabpk;
+mod capa;
+pub(crate) mod capi;
+mod cidr;
+mod deletion;
+pub(crate) mod ec2;
+mod elb;
+mod encryption;
+mod endpoints;
+pub(crate) mod etcd;
+mod healthcheck;
+mod hosts;
+mod jobs;
+pub(crate) mod kcp;
+mod kubeadm;
+mod leases;
+mod migrator;
+pub(crate) mod nodes;
+mod operators;
+mod probes;
+pub(crate) mod static_pods;
+
+use drover_step_api::Timestamp;
+
+pub(crate) use cabpk::LOOK as LOOK_AT_BOOTSTRAP;
+pub(crate) use migrator::wake as wake_migrator;
+
+use crate::state::Cluster;
+
+/// One rule of reality: does what is due, and says whether it did anything.
+type Rule = fn(&mut Cluster, Timestamp) -> bool;
+
+const RULES: [Rule; 21] = [
+    ec2::run,
+    asg::run,
+    healthcheck::run,
+    hosts::run,
+    jobs::run,
+    boot::run,
+    etcd::run,
+    migrator::run,
+    endpoints::run,
+    leases::run,
+    elb::run,
+    nodes::run,
+    static_pods::run,
+    encryption::run,
+    capa::run,
+    cabpk::run,
+    kcp::run,
+    capi::run,
+    operators::run,
+    deletion::run,
+    deletion::run_capi,
+];
+
+/// Rules that act on each other forever are a bug in the rules.
+const ROUNDS_LIMIT: usize = 200;
+
+/// Lets everything happen that is due at `now`.
+pub(crate) fn settle(cluster: &mut Cluster, now: Timestamp) {
+    for _ in 0..ROUNDS_LIMIT {
+        let mut acted = false;
+        for rule in RULES {
+            acted |= rule(cluster, now);
+        }
+        acted |= cluster.timers.take_fired();
+        if !acted {
+            probes::look(cluster, now);
+            cluster.timers.prune(now);
+            return;
+        }
+    }
+    let id = &cluster.facts.id;
+    unreachable!("the rules of cluster {id} do not come to rest at {now}");
+}
