@@ -86,7 +86,9 @@ impl Node {
                 "the file is empty",
             ));
         }
-        serde_saphyr::from_str::<Spanned<Data>>(text)
+        // As YAML 1.2 has it: `no` and `y` are texts.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        serde_saphyr::from_str_with_options::<Spanned<Data>>(text, options)
             .map(Self::from)
             .map_err(|error| {
                 let position = error

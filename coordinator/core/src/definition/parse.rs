@@ -88,7 +88,6 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
         .and_then(|node| metadata(node, problems));
     let spec = top.required("spec", problems);
     top.finish(problems);
-    let (name, version) = metadata?;
     let mut spec = Fields::of(spec?, "spec", problems)?;
 
     let description = spec
@@ -99,10 +98,10 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
         .and_then(|node| input_schema(node, problems));
     let placement = spec
         .required("placement", problems)
-        .and_then(|node| placement(node, problems));
+        .and_then(|node| placement(node, known_at_start, problems));
     let exclusive = spec
         .optional("exclusive")
-        .and_then(|node| problems.take(Template::compile(node)));
+        .and_then(|node| known_at_start(node, "exclusive", problems));
     let pivot = spec.optional_text("pivot", problems);
     let critical = spec
         .optional("critical")
@@ -156,6 +155,7 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
         .into_iter()
         .map(|draft| draft.resolve(&mut resolve, problems))
         .collect();
+    let (name, version) = metadata?;
     Some(Definition {
         name: Arc::from(name),
         version,
@@ -214,13 +214,37 @@ fn input_schema(node: &yaml::Node, problems: &mut Problems) -> Option<Value> {
     }
 }
 
-fn placement(node: &yaml::Node, problems: &mut Problems) -> Option<Template> {
+fn placement(
+    node: &yaml::Node,
+    compile: impl Fn(&yaml::Node, &str, &mut Problems) -> Option<Template>,
+    problems: &mut Problems,
+) -> Option<Template> {
     let mut fields = Fields::of(node, "placement", problems)?;
     let template = fields
         .required("installation", problems)
-        .and_then(|node| problems.take(Template::compile(node)));
+        .and_then(|node| compile(node, "placement", problems));
     fields.finish(problems);
     template
+}
+
+fn known_later(node: &yaml::Node, _: &str, problems: &mut Problems) -> Option<Template> {
+    problems.take(Template::compile(node))
+}
+
+/// A template whose value is needed before anything has run.
+fn known_at_start(node: &yaml::Node, field: &str, problems: &mut Problems) -> Option<Template> {
+    let template = problems.take(Template::compile(node))?;
+    for read in template.reads() {
+        problems.add(
+            node.position,
+            "output-too-early",
+            format!(
+                "`{field}` is known at the start and cannot read the output of {:?}",
+                read.step
+            ),
+        );
+    }
+    Some(template)
 }
 
 type Reference<'a> = (&'a str, Position);
@@ -353,7 +377,7 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
         });
     let placement = fields
         .optional("placement")
-        .and_then(|node| placement(node, problems));
+        .and_then(|node| placement(node, known_later, problems));
     let on_failure = word(
         &mut fields,
         "onFailure",
@@ -362,12 +386,13 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
         problems,
     );
     let gate = fields.optional("gate");
+    let is_timer = fields.optional("timer").is_some();
     let timer = fields.optional_duration("timer", problems);
     let is_run = fields.optional("uses").is_some();
     let mut timeout_overrides = TimeoutOverrides::default();
     let mut retry_overrides = RetryOverrides::default();
-    let action = match (is_run, gate, timer) {
-        (true, None, None) => {
+    let action = match (is_run, gate, is_timer) {
+        (true, None, false) => {
             let kind = kind(&mut fields, problems);
             let with = with(&mut fields, problems);
             timeout_overrides = timeouts(&mut fields, problems);
@@ -378,8 +403,8 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
                 guard: None,
             })
         }
-        (false, Some(node), None) => draft_gate(node, problems),
-        (false, None, Some(duration)) => Some(DraftAction::Timer(duration)),
+        (false, Some(node), false) => draft_gate(node, problems),
+        (false, None, true) => timer.map(DraftAction::Timer),
         _ => {
             problems.add(
                 fields.position(),
@@ -429,7 +454,7 @@ fn guard<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>>
     let with = with(&mut fields, problems);
     let placement = fields
         .optional("placement")
-        .and_then(|node| placement(node, problems));
+        .and_then(|node| placement(node, known_later, problems));
     let from = fields.text("from", problems);
     let until = fields.text("until", problems);
     fields.required("autonomy", problems);

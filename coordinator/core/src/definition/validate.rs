@@ -37,7 +37,6 @@ impl Definition {
         for (index, node) in self.nodes.iter().enumerate() {
             check.node(index, node, &mut problems);
         }
-        check.top(&mut problems);
         if order.cycle().is_empty() {
             check.pivot(&mut problems);
             check.critical(&mut problems);
@@ -253,27 +252,6 @@ impl Check<'_> {
             );
         }
         None
-    }
-
-    fn top(&self, problems: &mut Problems) {
-        let position = self
-            .definition
-            .nodes
-            .first()
-            .map_or_else(Default::default, |node| node.position);
-        let templates = [
-            Some(&self.definition.placement),
-            self.definition.exclusive.as_ref(),
-        ];
-        for template in templates.into_iter().flatten() {
-            for read in template.reads() {
-                problems.add(
-                    position,
-                    "output-too-early",
-                    format!("`placement` and `exclusive` are known at the start and cannot read steps[{:?}]", read.step),
-                );
-            }
-        }
     }
 
     fn pivot(&self, problems: &mut Problems) {
