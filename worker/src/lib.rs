@@ -10,7 +10,6 @@
 mod agent;
 pub mod config;
 mod execute;
-#[cfg(any())]
 mod families;
 mod host;
 mod http;
@@ -19,6 +18,8 @@ mod lease;
 mod link;
 pub mod metrics;
 pub mod ports;
+#[cfg(feature = "sim")]
+pub mod program;
 mod retry;
 pub mod spool;
 pub mod tripwire;
@@ -28,7 +29,6 @@ use std::{io, sync::Arc};
 use drover_step_api::{Clock, Registry};
 
 pub use agent::{End, Handle};
-#[cfg(any())]
 pub use families::registry;
 
 use crate::{

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Demo(crate::dev::DemoArgs),
     /// Simulated world, coordinator and workers on this machine
     #[cfg(feature = "dev")]
-    Dev(crate::dev::DevArgs),
+    Dev(Box<crate::dev::DevArgs>),
     /// Migrations as data
     #[command(subcommand)]
     Definition(DefinitionCommand),

@@ -43,7 +43,7 @@ async fn run(cli: Cli) -> Outcome {
         #[cfg(feature = "dev")]
         Command::Demo(args) => dev::demo(args, &global).await,
         #[cfg(feature = "dev")]
-        Command::Dev(args) => dev::run(args, &global).await,
+        Command::Dev(args) => dev::run(*args).await,
         Command::Definition(command) => commands::definition::run(command, &global).await,
         Command::Workflow(command) => commands::workflow::run(command, &global).await,
         Command::Worker(command) => commands::worker::run(command, &global).await,

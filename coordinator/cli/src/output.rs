@@ -228,3 +228,9 @@ pub(crate) fn worker_state(state: WorkerState) -> String {
     };
     state.as_str().color(color).to_string()
 }
+
+/// Tells a person something that is no result.
+pub(crate) fn say(text: &str) {
+    // Without stderr there is nobody to tell.
+    drop(writeln!(anstream::stderr(), "{}", text.trim_end()));
+}

@@ -1,1 +1,56 @@
-//! Step kinds of the live migration from vintage AWS clusters to Cluster API
+//! Step kinds of the live migration from vintage AWS clusters to Cluster API.
+//!
+//! One kind a file; each file opens with its effect, what makes it safe to repeat, and its way back. `support` holds what
+//! several kinds need. Kinds see the outside through ports only and depend on no other family.
+//!
+//! [`AWS_LIVE_MIGRATION`] is the definition that puts them in order.
+
+pub mod apply_objects;
+pub mod converge_etcd;
+pub mod disarm_node_killers;
+pub mod generate_target;
+pub mod hold_control_plane;
+pub mod inventory;
+pub mod join_first_member;
+mod kinds;
+pub mod move_api_traffic;
+pub mod pause_operators;
+pub mod save_snapshot;
+pub mod stop_control_plane;
+pub mod stop_etcd;
+mod support;
+pub mod sync_api_load_balancers;
+pub mod wait_control_plane;
+pub mod write_ca_secrets;
+pub mod write_encryption_config;
+pub mod write_service_account_keys;
+
+use drover_ports::Ports;
+use drover_step_api::{Registry, RegistryError};
+
+/// The definition of the live migration, YAML.
+pub const AWS_LIVE_MIGRATION: &str = include_str!("../definitions/aws-live-migration.yaml");
+
+/// Adds the kinds of this family.
+///
+/// # Errors
+/// When a kind is there already or its declaration contradicts itself.
+pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
+    into.register(inventory::Inventory)?;
+    into.register(pause_operators::PauseOperators)?;
+    into.register(disarm_node_killers::DisarmNodeKillers)?;
+    into.register(write_ca_secrets::WriteCaSecrets)?;
+    into.register(write_service_account_keys::WriteServiceAccountKeys)?;
+    into.register(write_encryption_config::WriteEncryptionConfig)?;
+    into.register(save_snapshot::SaveSnapshot)?;
+    into.register(generate_target::GenerateTarget)?;
+    into.register(apply_objects::ApplyObjects)?;
+    into.register(hold_control_plane::HoldControlPlane)?;
+    into.register(join_first_member::JoinFirstMember)?;
+    into.register(move_api_traffic::MoveApiTraffic)?;
+    into.register(stop_control_plane::StopControlPlane)?;
+    into.register(converge_etcd::ConvergeEtcd)?;
+    into.register(wait_control_plane::WaitControlPlane)?;
+    into.register(stop_etcd::StopEtcd)?;
+    into.register(sync_api_load_balancers::SyncApiLoadBalancers)
+}

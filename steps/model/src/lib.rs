@@ -19,4 +19,5 @@ pub use digest::{canonical, digest, sha256_hex};
 pub use partition::Partition;
 pub use plan::*;
 pub use schedule::UpdateSchedule;
+pub use target::TargetObject;
 pub use version::{FIRST_MIGRATABLE_RELEASE, Version, VersionError};

@@ -277,6 +277,12 @@ impl WorldClock {
         }
     }
 
+    /// How much real time will pass until then, as far as can be said; look at the clock again after at most this long.
+    pub fn real_until(&self, at: Timestamp) -> Duration {
+        let left = at.since(self.now());
+        left.div_f64(self.speed().max(f64::MIN_POSITIVE)).min(LOOK)
+    }
+
     fn speed(&self) -> f64 {
         self.ticks.borrow().map_or(1.0, |heard| heard.speed)
     }
@@ -317,12 +323,10 @@ impl Clock for WorldClock {
     async fn sleep(&self, duration: Duration) {
         let until = self.now().after(duration);
         loop {
-            let left = until.since(self.now());
-            if left.is_zero() {
+            if until <= self.now() {
                 return;
             }
-            let real = left.div_f64(self.speed().max(f64::MIN_POSITIVE));
-            tokio::time::sleep(real.clamp(Duration::from_millis(1), LOOK)).await;
+            tokio::time::sleep(self.real_until(until).max(Duration::from_millis(1))).await;
         }
     }
 }

@@ -88,8 +88,31 @@ impl World {
             now: self.now(),
             clusters: self.realm.clusters.values().map(of_cluster).collect(),
             calls,
-            faults: self.faults.injected.clone(),
+            faults: self.injected(),
         }
+    }
+
+    /// Faults that struck: of calls, and of machines as they were made.
+    fn injected(&self) -> BTreeMap<FaultKind, u64> {
+        let mut faults = self.faults.injected.clone();
+        for cluster in self.realm.clusters.values() {
+            let made = cluster.machines_made;
+            let never_up = u64::from(cluster.node_faults.never_up).min(made);
+            let slow = if cluster.node_faults.slow_boot {
+                made
+            } else {
+                0
+            };
+            for (kind, count) in [
+                (FaultKind::NodeNeverUp, never_up),
+                (FaultKind::SlowBoot, slow),
+            ] {
+                if count > 0 {
+                    *faults.entry(kind).or_default() += count;
+                }
+            }
+        }
+        faults
     }
 
     /// One cluster of the report.

@@ -14,7 +14,7 @@ use crate::{
     convert,
     failure::{Exit, Failure, Outcome},
     files, live,
-    output::{Columns, Row, span, step_state, workflow_state},
+    output::{Columns, Row, say, span, step_state, workflow_state},
 };
 
 pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Outcome {
@@ -151,7 +151,7 @@ impl Session {
                 |workflow| self.row(workflow),
             )?;
             if !page.next_page_token.is_empty() {
-                eprint(&format!(
+                say(&format!(
                     "there are more: --page-token {}",
                     page.next_page_token
                 ));
@@ -664,11 +664,6 @@ fn set(input: &mut Value, pair: &str) -> Outcome {
     }
     *place = value;
     Ok(())
-}
-
-fn eprint(text: &str) {
-    use std::io::Write as _;
-    drop(writeln!(anstream::stderr(), "{text}"));
 }
 
 #[cfg(test)]

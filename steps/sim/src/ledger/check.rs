@@ -68,15 +68,15 @@ impl fmt::Display for Violation {
 
 /// Checks a ledger. `repeatable` says of a step kind (`name/version`) and an effect whether it may change the world again;
 /// `race_ok` says of a kind whether two attempts may act at once.
-pub fn check(
-    entries: &[LedgerEntry],
+pub fn check<'a>(
+    entries: impl IntoIterator<Item = &'a LedgerEntry>,
     repeatable: impl Fn(&str, &str) -> bool,
     race_ok: impl Fn(&str) -> bool,
 ) -> Vec<Violation> {
     let mut newest: BTreeMap<(&str, &str), Fence> = BTreeMap::new();
     let mut first: BTreeMap<&str, u64> = BTreeMap::new();
     let mut violations = Vec::new();
-    for entry in entries.iter().filter(|entry| entry.changed) {
+    for entry in entries.into_iter().filter(|entry| entry.changed) {
         let Some(stamp) = &entry.stamp else {
             continue;
         };

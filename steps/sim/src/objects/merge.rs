@@ -51,6 +51,24 @@ pub(crate) fn deep_merge(target: &mut Value, applied: &Value, before: Option<&Va
     }
 }
 
+/// Leaves out what an API server does not store: empty maps and lists of metadata.
+pub(crate) fn tidy(object: &mut Value) {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return;
+    };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let is_empty = match metadata.get(field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(list)) => list.is_empty(),
+            Some(other) => other.is_null(),
+            None => false,
+        };
+        if is_empty {
+            metadata.shift_remove(field);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

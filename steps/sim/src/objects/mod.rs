@@ -4,8 +4,10 @@
 
 mod key;
 mod merge;
+mod secret;
 mod store;
 
 pub(crate) use key::Key;
-pub(crate) use merge::{deep_merge, merge_patch};
-pub(crate) use store::{Object, SecretData, Store, StoreError};
+pub(crate) use merge::{deep_merge, merge_patch, tidy};
+pub(crate) use secret::SecretData;
+pub(crate) use store::{Object, Store, StoreError};

@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use drover_ports::{Gvk, SecretBytes, SecretObject};
+use drover_ports::Gvk;
 use drover_step_api::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Key, deep_merge, merge_patch};
+use super::{Key, SecretData, deep_merge, merge_patch, tidy};
 use crate::text::rfc3339;
-
-/// Data of a Secret. `sealed` is the identity of the encryption configuration that wrote it, in a workload cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SecretData {
-    pub(crate) type_: String,
-    pub(crate) data: BTreeMap<String, SecretBytes>,
-    pub(crate) sealed: Option<String>,
-}
 
 /// One object.
 #[derive(Clone, Debug)]
@@ -23,7 +15,7 @@ pub(crate) struct Object {
     pub(crate) value: Value,
     pub(crate) secret: Option<SecretData>,
     /// What `drover` applied last, for taking fields back.
-    applied: Option<Value>,
+    pub(super) applied: Option<Value>,
 }
 
 /// Why an API refused.
@@ -38,7 +30,7 @@ pub(crate) enum StoreError {
 /// All objects of one API that belong to one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    objects: BTreeMap<Key, Object>,
+    pub(super) objects: BTreeMap<Key, Object>,
     /// Prefix of uids, so that two stores never share one.
     name: String,
     version: u64,
@@ -59,13 +51,6 @@ impl Store {
 
     pub(crate) fn contains(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
-    }
-
-    pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<&SecretData> {
-        self.objects
-            .get(&Key::secret(namespace, name))?
-            .secret
-            .as_ref()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Object)> {
@@ -135,31 +120,9 @@ impl Store {
         }
     }
 
-    /// Creates or replaces a Secret.
-    pub(crate) fn put_secret(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        labels: &[(&str, &str)],
-        data: SecretData,
-        now: Timestamp,
-    ) {
-        let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
-        let value = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": namespace, "labels": labels},
-            "type": data.type_,
-        });
-        let key = Key::of(&value);
-        self.put(value, now);
-        if let Some(object) = self.objects.get_mut(&key) {
-            object.secret = Some(data);
-        }
-    }
-
     fn insert(&mut self, key: Key, mut value: Value, secret: Option<SecretData>, now: Timestamp) {
         self.version += 1;
+        tidy(&mut value);
         let metadata = &mut value["metadata"];
         metadata["uid"] = json!(format!("{}-{}", self.name, self.version));
         metadata["resourceVersion"] = json!(self.version.to_string());
@@ -198,54 +161,6 @@ impl Store {
         Ok(changed)
     }
 
-    /// Server-side apply of a Secret as `drover`. Data that somebody else wrote differently is a conflict.
-    pub(crate) fn apply_secret(
-        &mut self,
-        secret: SecretObject,
-        sealed: Option<String>,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let value = json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": secret.name,
-                "namespace": secret.namespace,
-                "labels": secret.labels,
-                "annotations": secret.annotations,
-            },
-            "type": secret.type_,
-        });
-        let key = Key::of(&value);
-        let theirs = self
-            .objects
-            .get(&key)
-            .filter(|object| object.applied.is_none())
-            .and_then(|object| object.secret.as_ref());
-        if theirs.is_some_and(|theirs| theirs.data != secret.data) {
-            return Err(StoreError::Conflict(
-                "another manager owns fields of data".to_owned(),
-            ));
-        }
-        let mut changed = self.apply(value, now)?;
-        if let Some(object) = self.objects.get_mut(&key) {
-            let data = SecretData {
-                type_: secret.type_,
-                data: secret.data,
-                sealed,
-            };
-            if object.secret.as_ref() != Some(&data) {
-                let is_new = object.secret.is_none();
-                object.secret = Some(data);
-                if !is_new {
-                    self.touch(&key);
-                }
-                changed = true;
-            }
-        }
-        Ok(changed)
-    }
-
     /// JSON merge patch. True when something changed.
     pub(crate) fn patch(
         &mut self,
@@ -272,6 +187,7 @@ impl Store {
         };
         let mut value = object.value.clone();
         change(&mut value);
+        tidy(&mut value);
         let metadata = &object.value["metadata"];
         for field in [
             "uid",
@@ -304,7 +220,7 @@ impl Store {
         true
     }
 
-    fn touch(&mut self, key: &Key) {
+    pub(super) fn touch(&mut self, key: &Key) {
         self.version += 1;
         let version = self.version;
         if let Some(object) = self.objects.get_mut(key) {
@@ -379,32 +295,6 @@ impl Store {
             }
         }
     }
-
-    /// A Secret as callers see it.
-    pub(crate) fn secret_object(&self, namespace: &str, name: &str) -> Option<SecretObject> {
-        let object = self.objects.get(&Key::secret(namespace, name))?;
-        let data = object.secret.as_ref()?;
-        let strings = |field: &str| {
-            object.value["metadata"][field]
-                .as_object()
-                .map(to_strings)
-                .unwrap_or_default()
-        };
-        Some(SecretObject {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            type_: data.type_.clone(),
-            labels: strings("labels"),
-            annotations: strings("annotations"),
-            data: data.data.clone(),
-        })
-    }
-}
-
-fn to_strings(map: &Map<String, Value>) -> BTreeMap<String, String> {
-    map.iter()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }
 
 #[cfg(test)]
@@ -484,21 +374,5 @@ mod tests {
         store.create(owned, Timestamp(0)).unwrap();
         store.delete(&key("owner"), Timestamp(1));
         assert!(!store.contains(&key("owned")));
-    }
-
-    #[test]
-    fn anothers_secret_is_not_overwritten() {
-        let mut store = Store::new("s");
-        let theirs = SecretData {
-            type_: "Opaque".into(),
-            data: [("k".to_owned(), SecretBytes::new(b"theirs".to_vec()))].into(),
-            sealed: None,
-        };
-        store.put_secret("n", "s", &[], theirs, Timestamp(0));
-        let mut ours = store.secret_object("n", "s").unwrap();
-        ours.data
-            .insert("k".into(), SecretBytes::new(b"ours".to_vec()));
-        let refused = store.apply_secret(ours, None, Timestamp(1));
-        assert!(matches!(refused, Err(StoreError::Conflict(_))));
     }
 }

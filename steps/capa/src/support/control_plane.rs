@@ -1,0 +1,126 @@
+//! The KubeadmControlPlane and its Machines.
+
+use drover_model::cr::keys;
+use drover_ports::{ObjectRef, Ports};
+use drover_step_api::{Context, StepError};
+use serde_json::{Value, json};
+
+use super::cluster::{annotation, name};
+use crate::kinds;
+
+/// The KubeadmControlPlane.
+///
+/// # Errors
+/// `Failed` when it does not exist.
+pub(crate) async fn get(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    cluster: &str,
+) -> Result<Value, StepError> {
+    let object = kinds::control_plane_of(namespace, cluster);
+    Ok(ctx.ports().capi_mc().get(&object).await?)
+}
+
+/// True while its controller leaves it alone.
+pub(crate) fn is_paused(object: &Value) -> bool {
+    annotation(object, keys::PAUSED).is_some()
+}
+
+/// Pauses it, under the effect `effect`; one that is paused stays so.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn pause(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    cluster: &str,
+    effect: (&str, &str),
+) -> Result<(), StepError> {
+    set_pause(ctx, namespace, cluster, effect, json!("true")).await
+}
+
+/// Lets its controller act again.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn release(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    cluster: &str,
+    effect: (&str, &str),
+) -> Result<(), StepError> {
+    set_pause(ctx, namespace, cluster, effect, Value::Null).await
+}
+
+async fn set_pause(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    cluster: &str,
+    (effect, item): (&str, &str),
+    value: Value,
+) -> Result<(), StepError> {
+    let object = kinds::control_plane_of(namespace, cluster);
+    let patch = json!({"metadata": {"annotations": {keys::PAUSED: value}}});
+    let permit = ctx.permit_for(effect, item).await?;
+    ctx.ports()
+        .capi_mc()
+        .merge_patch(permit, &object, patch, None)
+        .await?;
+    Ok(())
+}
+
+/// One Machine of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its Node's name, once Cluster API has matched them.
+    pub(crate) node: Option<String>,
+}
+
+/// The control plane's Machines, ordered by name; those that are being deleted are left out.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn machines(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    cluster: &str,
+) -> Result<Vec<Machine>, StepError> {
+    let labels = [
+        (kinds::CAPI_CLUSTER_LABEL, cluster),
+        ("cluster.x-k8s.io/control-plane", ""),
+    ];
+    let found = ctx
+        .ports()
+        .capi_mc()
+        .list(&kinds::machine(), namespace, &labels)
+        .await?;
+    Ok(found
+        .iter()
+        .filter(|machine| machine["metadata"].get("deletionTimestamp").is_none())
+        .map(|machine| Machine {
+            name: name(machine),
+            node: machine["status"]["nodeRef"]["name"]
+                .as_str()
+                .map(str::to_owned),
+        })
+        .collect())
+}
+
+/// The EC2 instance id of a Machine, once it has one.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn instance_of(
+    ctx: &Context<Ports>,
+    namespace: &str,
+    machine: &str,
+) -> Result<Option<String>, StepError> {
+    let object = ObjectRef::new(&kinds::capa_machine(), namespace, machine);
+    let found = ctx.ports().capi_mc().find(&object).await?;
+    Ok(found.and_then(|machine| {
+        let provider_id = machine["spec"]["providerID"].as_str()?;
+        provider_id.rsplit('/').next().map(str::to_owned)
+    }))
+}

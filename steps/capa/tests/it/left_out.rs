@@ -1,0 +1,1 @@
+//! What the world does to a migration that leaves something out.

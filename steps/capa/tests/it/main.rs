@@ -1,0 +1,12 @@
+//! The definition and its kinds, played as a whole against the simulated world.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod customer;
+mod definition;
+mod faults;
+mod left_out;
+mod migration;
+mod town;
+mod unwinding;
+mod whole;

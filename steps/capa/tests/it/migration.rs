@@ -1,0 +1,304 @@
+//! A sequential player of the definition: the coordinator's part, without one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use drover_core::{
+    definition::{Action, Definition, Node},
+    expr::Scope,
+};
+use drover_ports::Ports;
+use drover_sim::ledger;
+use drover_step_api::{
+    Certainty, Clock, Compensation, Declaration, LossPolicy, Registry, RetryPolicy,
+};
+use drover_step_testkit::{Background, DrivenStep, Driver, End, Mode, Outcome};
+use drover_steps_capa::AWS_LIVE_MIGRATION;
+use serde_json::{Value, json};
+
+use crate::town::Town;
+
+/// All kinds of both families.
+pub(crate) fn kinds() -> Registry<Ports> {
+    let mut kinds = Registry::default();
+    drover_steps_capa::registry(&mut kinds).unwrap();
+    drover_steps_checks::registry(&mut kinds).unwrap();
+    kinds
+}
+
+/// One workflow: the definition in a world.
+pub(crate) struct Migration {
+    pub(crate) town: Town,
+    definition: Definition,
+    driver: Driver,
+    seen: Seen,
+    steps: BTreeMap<String, DrivenStep>,
+    guards: BTreeMap<String, Background>,
+    /// Steps that are left out, to see the world bite.
+    omitted: BTreeSet<&'static str>,
+    /// Violations that guards reported.
+    pub(crate) violations: Vec<(String, String)>,
+}
+
+struct Seen {
+    input: Value,
+    outputs: BTreeMap<String, Value>,
+}
+
+impl Scope for Seen {
+    fn input(&self) -> &Value {
+        &self.input
+    }
+
+    fn output(&self, step: &str) -> Option<&Value> {
+        self.outputs.get(step)
+    }
+}
+
+impl Migration {
+    pub(crate) fn of(town: Town) -> Self {
+        let definition = Definition::parse(AWS_LIVE_MIGRATION).unwrap();
+        let driver = Driver::new(
+            Arc::new(kinds()),
+            Arc::new(town.world.door()),
+            Arc::new(town.world.clock()),
+            town.installation.as_str(),
+            format!("migrate-{}", town.cluster),
+        );
+        let input = json!({ "installation": town.installation, "cluster": town.cluster });
+        Self {
+            town,
+            definition,
+            driver,
+            seen: Seen {
+                input,
+                outputs: BTreeMap::new(),
+            },
+            steps: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            omitted: BTreeSet::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn without(town: Town, steps: &[&'static str]) -> Self {
+        let mut migration = Self::of(town);
+        migration.omitted = steps.iter().copied().collect();
+        migration
+    }
+
+    /// Plays everything.
+    pub(crate) async fn play(&mut self) {
+        let last = self.ids().pop().unwrap();
+        self.until(&last).await;
+    }
+
+    /// Plays everything up to and with this step.
+    pub(crate) async fn until(&mut self, last: &str) {
+        for id in self.ids() {
+            if !self.steps.contains_key(&id) {
+                self.step(&id)
+                    .await
+                    .unwrap_or_else(|what| panic!("{id}: {what}"));
+            }
+            if id == last {
+                return;
+            }
+        }
+        panic!("there is no step {last}");
+    }
+
+    /// Plays one step to its end, with as many attempts as it takes; the last attempt's outcome when that was no good.
+    pub(crate) async fn step(&mut self, id: &str) -> Result<(), Outcome> {
+        if self.omitted.contains(id) {
+            return Ok(());
+        }
+        let node = self.definition.nodes[self.definition.index_of(id).unwrap()].clone();
+        let runs = node
+            .when
+            .as_ref()
+            .is_none_or(|when| when.evaluate(&self.seen).unwrap() == json!(true));
+        if !runs || node.kind().is_none() {
+            return Ok(());
+        }
+        self.start_guards(id);
+        let step = self.driven(&node);
+        let policy = self.declaration(id).retry;
+        let output = self.attempts(&step, Mode::Run, policy).await?;
+        self.seen.outputs.insert(id.to_owned(), output);
+        self.steps.insert(id.to_owned(), step);
+        self.stop_guards(id).await;
+        Ok(())
+    }
+
+    /// Takes everything back, newest first, with the guards running until their first step is taken back.
+    pub(crate) async fn unwind(&mut self) {
+        for id in self.ids().into_iter().rev() {
+            let from = |node: &&Node| self.spans(node, &id, true);
+            let ending: Vec<String> = self
+                .guards()
+                .filter(from)
+                .map(|guard| guard.id.as_str().to_owned())
+                .collect();
+            if let Some(step) = self.steps.remove(&id) {
+                let undone = self.compensated(&id, &step).await;
+                undone.unwrap_or_else(|what| panic!("taking back {id}: {what}"));
+            }
+            for guard in ending {
+                if let Some(running) = self.guards.remove(&guard) {
+                    self.end_guard(running).await;
+                    if let Some(step) = self.steps.remove(&guard) {
+                        let undone = self.compensated(&guard, &step).await;
+                        undone.unwrap_or_else(|what| panic!("taking back {guard}: {what}"));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn output(&self, step: &str) -> &Value {
+        &self.seen.outputs[step]
+    }
+
+    pub(crate) fn has_output(&self, step: &str) -> bool {
+        self.seen.outputs.contains_key(step)
+    }
+
+    pub(crate) fn params(&self, id: &str) -> Value {
+        let node = &self.definition.nodes[self.definition.index_of(id).unwrap()];
+        match &node.action {
+            Action::Run { with, .. } => with.evaluate(&self.seen).unwrap(),
+            Action::Gate(_) | Action::Timer(_) => Value::Null,
+        }
+    }
+
+    /// Steps in the order of the definition, which is an order in which they may run.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let steps = self.definition.nodes.iter().filter(|node| !node.is_guard());
+        steps.map(|node| node.id.as_str().to_owned()).collect()
+    }
+
+    /// Runs the domain clock.
+    pub(crate) async fn wait(&self, duration: Duration) {
+        self.town.world.clock().sleep(duration).await;
+    }
+
+    /// Asserts what the ledger proves: nothing superseded acted, and nothing was done twice.
+    pub(crate) fn assert_ledger_is_clean(&self) {
+        let kinds = kinds();
+        let declared = |kind: &str| {
+            let (name, version) = kind.split_once('/').unwrap();
+            let kind = kinds.get(name, version.parse().unwrap());
+            kind.unwrap().declaration()
+        };
+        let world = self.town.world.now();
+        let violations = ledger::check(
+            world.ledger(0),
+            |kind, effect| {
+                let effects = declared(kind).effects;
+                effects.iter().any(|e| e.name == effect && e.repeatable)
+            },
+            |kind| declared(kind).loss_policy == LossPolicy::RaceOk,
+        );
+        assert_eq!(violations, []);
+    }
+
+    fn driven(&self, node: &Node) -> DrivenStep {
+        let kind = node.kind().unwrap();
+        let params = self.params(node.id.as_str());
+        self.driver
+            .step_named(node.id.as_str(), &kind.name, kind.version, params)
+    }
+
+    /// As many attempts as the kind's own policy allows, with its waits between them.
+    async fn attempts(
+        &self,
+        step: &DrivenStep,
+        mode: Mode,
+        policy: RetryPolicy,
+    ) -> Result<Value, Outcome> {
+        let mut wait = policy.initial_interval;
+        for number in 1.. {
+            let outcome = step.start(mode).end().await;
+            let may_retry = outcome.end.certainty() == Some(Certainty::Transient)
+                && number < policy.maximum_attempts;
+            match outcome.end {
+                End::Done(output) => return Ok(output),
+                End::Compensated => return Ok(Value::Null),
+                End::Stopped(ref error) if may_retry => {
+                    let wanted = error.retry_after().unwrap_or_default();
+                    self.wait(wait.max(wanted)).await;
+                    wait = wait
+                        .mul_f64(policy.backoff_coefficient)
+                        .min(policy.maximum_interval);
+                }
+                _ => return Err(outcome),
+            }
+        }
+        unreachable!("the last attempt ends the loop")
+    }
+
+    fn declaration(&self, id: &str) -> Declaration {
+        let node = &self.definition.nodes[self.definition.index_of(id).unwrap()];
+        let kind = node.kind().unwrap();
+        let kinds = kinds();
+        kinds.get(&kind.name, kind.version).unwrap().declaration()
+    }
+
+    async fn compensated(&self, id: &str, step: &DrivenStep) -> Result<(), Outcome> {
+        let declaration = self.declaration(id);
+        if declaration.compensation == Compensation::Undo {
+            self.attempts(step, Mode::Compensate, declaration.retry)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn guards(&self) -> impl Iterator<Item = &Node> {
+        self.definition.nodes.iter().filter(|node| node.is_guard())
+    }
+
+    fn spans(&self, guard: &Node, id: &str, first: bool) -> bool {
+        let span = guard.guard().unwrap();
+        let end = if first { span.from } else { span.until };
+        self.definition.nodes[end].id.as_str() == id
+    }
+
+    fn start_guards(&mut self, id: &str) {
+        let starting: Vec<Node> = self
+            .guards()
+            .filter(|guard| self.spans(guard, id, true))
+            .filter(|guard| !self.omitted.contains(guard.id.as_str()))
+            .cloned()
+            .collect();
+        for node in starting {
+            let step = self.driven(&node);
+            let id = node.id.as_str().to_owned();
+            self.guards
+                .insert(id.clone(), step.start(Mode::Run).in_background());
+            self.steps.insert(id, step);
+        }
+    }
+
+    async fn stop_guards(&mut self, id: &str) {
+        let ending: Vec<String> = self
+            .guards()
+            .filter(|guard| self.spans(guard, id, false))
+            .map(|guard| guard.id.as_str().to_owned())
+            .collect();
+        for guard in ending {
+            if let Some(running) = self.guards.remove(&guard) {
+                self.end_guard(running).await;
+            }
+        }
+    }
+
+    async fn end_guard(&mut self, guard: Background) {
+        let outcome = guard.stop().await;
+        self.violations.extend(outcome.violations.iter().cloned());
+        assert!(matches!(outcome.end, End::Done(_)), "a guard: {outcome}");
+    }
+}
