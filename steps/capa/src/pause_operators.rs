@@ -13,7 +13,7 @@ use drover_model::{TargetObject, cr::keys, names};
 use drover_ports::{Gvk, ObjectRef, Ports};
 use drover_step_api::{
     Certainty, Class, Compensation, Context, Declaration, Effect, LossPolicy, Observed, Poll,
-    Reach, Role, Step, StepError,
+    Reach, Role, Step, StepError, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -261,21 +261,18 @@ fn removal(added: &str) -> Value {
 /// Waits until no object has been written to for [`QUIET`]. A look that fails for a moment is a look less: the versions
 /// tell of every write since the last one.
 async fn wait_for_quiet(ctx: &Context<Ports>, cluster: &str) -> Result<(), StepError> {
-    let mut quiet = None;
     let begin = ctx.now();
+    let mut quiet: Option<(Vec<(String, String)>, Timestamp)> = None;
     loop {
-        let now = match versions(ctx, cluster).await {
-            Err(error) if error.certainty() == Certainty::Transient => None,
-            found => Some(found?),
+        let lasted = match (versions(ctx, cluster).await, &quiet) {
+            (Ok(now), Some((before, since))) if now == *before => ctx.now().since(*since),
+            (Ok(now), _) => {
+                quiet = Some((now, ctx.now()));
+                Duration::ZERO
+            }
+            (Err(error), _) if error.certainty() == Certainty::Transient => Duration::ZERO,
+            (Err(error), _) => return Err(error),
         };
-        quiet = match (quiet, now) {
-            (None, now) => now.map(|now| (now, ctx.now())),
-            (Some((before, _)), Some(now)) if now != before => Some((now, ctx.now())),
-            (same, _) => same,
-        };
-        let lasted = quiet
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, since)| ctx.now().since(*since));
         if lasted >= QUIET {
             return Ok(());
         }
@@ -294,10 +291,7 @@ async fn wait_for_quiet(ctx: &Context<Ports>, cluster: &str) -> Result<(), StepE
     }
 }
 
-async fn versions(
-    ctx: &Context<Ports>,
-    cluster: &str,
-) -> Result<Vec<(String, String)>, StepError> {
+async fn versions(ctx: &Context<Ports>, cluster: &str) -> Result<Vec<(String, String)>, StepError> {
     let found = objects(ctx, cluster).await?;
     Ok(found
         .iter()

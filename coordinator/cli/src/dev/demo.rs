@@ -221,7 +221,7 @@ struct Operator {
 
 enum Work {
     Approve(String),
-    Retry(String, String),
+    Retry(String),
 }
 
 impl Operator {
@@ -235,7 +235,7 @@ impl Operator {
             .iter()
             .filter_map(|hold| match hold.code.as_str() {
                 "gate-waiting" => Some(Work::Approve(hold.step.clone())),
-                "step-paused" => Some(Work::Retry(hold.step.clone(), hold.message.clone())),
+                "step-paused" => Some(Work::Retry(hold.step.clone())),
                 _ => None,
             });
         work.collect()
@@ -258,11 +258,11 @@ impl Operator {
                         .await?;
                     self.deeds.approved.push(step);
                 }
-                Work::Retry(step, why) => {
+                Work::Retry(step) => {
                     let retries = self.retries.entry(step.clone()).or_default();
                     if *retries == RETRIES {
                         return Err(Failure::failed(format!(
-                            "{step} is still held after {RETRIES} retries: {why}"
+                            "the migration does not complete: {step} is refused again after {RETRIES} retries; the reason is above"
                         )));
                     }
                     *retries += 1;

@@ -329,13 +329,18 @@ impl Workflow {
     }
 
     fn hold_view(&self, hold: &Hold, index: Option<usize>) -> view::Hold {
+        let step = match &hold.reason {
+            // One step holds all of it.
+            HoldReason::StepPaused { step, .. } => step.clone(),
+            _ => index.map_or_else(String::new, |index| self.plan.id_of(index).to_string()),
+        };
         view::Hold {
             code: hold.reason.code().to_owned(),
             message: hold.reason.message(),
             since: hold.since,
             clears_at: hold.clears_at,
             unblock: self.unblock(index, &hold.reason),
-            step: index.map_or_else(String::new, |index| self.plan.id_of(index).to_string()),
+            step,
         }
     }
 

@@ -13,12 +13,13 @@ mod read;
 use drover_model::ClusterPlan;
 use drover_ports::Ports;
 use drover_step_api::{
-    Class, Compensation, Context, Declaration, LossPolicy, Observed, Reach, Role, Step, StepError,
+    Class, Compensation, Context, Declaration, LossPolicy, Observed, Poll, Reach, Role, Step,
+    StepError,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::defaults::{RETRY, minutes, timeouts};
+use crate::support::defaults::{RETRY, minutes, seconds, timeouts};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,12 @@ impl Step<Ports> for Inventory {
     }
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<ClusterPlan, StepError> {
-        let seen = read::everything(ctx, &params.cluster).await?;
+        // So many calls that one of them often fails for a moment; a plan is read in one piece.
+        let seen = ctx
+            .wait_until("the cluster to be read", seconds(5), minutes(3), || async {
+                Ok(Poll::Ready(read::everything(ctx, &params.cluster).await?))
+            })
+            .await?;
         assemble::plan(&params.installation, &seen)
     }
 

@@ -61,13 +61,19 @@ pub(super) async fn one_held_machine(
         })
         .await?;
     if !control_plane::is_paused(&control_plane::get(ctx, namespace, cluster).await?) {
+        if memory.replacing.is_none() {
+            return Err(StepError::refused(
+                "not-held",
+                "the control plane is not paused, so it would evict the vintage members; hold it first",
+            ));
+        }
         refuse_late_hold(ctx, params, machine.node.is_some()).await?;
         control_plane::pause(ctx, namespace, cluster, ("hold", &machine.name)).await?;
     }
     Ok(machine.name)
 }
 
-/// A control plane that is found released with a machine that has joined may be evicting already: a person has to look.
+/// A replacement that is found released with a machine that has joined may be evicting already: a person has to look.
 async fn refuse_late_hold(
     ctx: &Context<Ports>,
     params: &Params,

@@ -54,10 +54,7 @@ async fn a_node_that_never_comes_up_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_of_all_kinds_cost_nothing_but_time() {
-    let town = Town::with_faults(
-        7,
-        &["throttling=5%", "lost-reply=5%", "unavailable=2%"],
-    );
+    let town = Town::with_faults(7, &["throttling=5%", "lost-reply=5%", "unavailable=2%"]);
     let customer = Customer::of(&town).await;
     let mut migration = Migration::of(town);
     migration.play().await;

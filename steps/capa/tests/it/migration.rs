@@ -90,6 +90,11 @@ impl Migration {
         migration
     }
 
+    /// What a step that is left out says it has done: an operator who skips one has to say it too.
+    pub(crate) fn pretend(&mut self, step: &str, output: Value) {
+        self.seen.outputs.insert(step.to_owned(), output);
+    }
+
     /// Plays everything.
     pub(crate) async fn play(&mut self) {
         let last = self.ids().pop().unwrap();
@@ -98,17 +103,34 @@ impl Migration {
 
     /// Plays everything up to and with this step.
     pub(crate) async fn until(&mut self, last: &str) {
+        if let Err((id, what)) = self.try_until(last).await {
+            panic!("{id}: {what}");
+        }
+    }
+
+    /// Plays everything up to and with this step, or up to the one that gives up; that one and its last attempt.
+    pub(crate) async fn try_until(&mut self, last: &str) -> Result<(), (String, Outcome)> {
         for id in self.ids() {
             if !self.steps.contains_key(&id) {
-                self.step(&id)
-                    .await
-                    .unwrap_or_else(|what| panic!("{id}: {what}"));
+                self.step(&id).await.map_err(|what| (id.clone(), what))?;
             }
             if id == last {
-                return;
+                return Ok(());
             }
         }
         panic!("there is no step {last}");
+    }
+
+    /// The step at which it gives up, and the code of its error. Everything else is a failure of the test.
+    pub(crate) async fn gives_up(&mut self) -> (String, String) {
+        let last = self.ids().pop().unwrap();
+        match self.try_until(&last).await {
+            Ok(()) => panic!("it went through"),
+            Err((id, what)) => match what.end {
+                End::Stopped(error) => (id, error.code().to_owned()),
+                _ => panic!("{id}: {what}"),
+            },
+        }
     }
 
     /// Plays one step to its end, with as many attempts as it takes; the last attempt's outcome when that was no good.

@@ -28,10 +28,13 @@ mod service_accounts;
 mod stacks;
 mod vpc;
 
+use std::time::Duration;
+
 use drover_model::{ClusterPlan, PLAN_VERSION};
 use drover_ports::{Ports, Via};
 use drover_step_api::{
-    Class, Compensation, Context, Declaration, LossPolicy, Observed, Reach, Role, Step, StepError,
+    Class, Compensation, Context, Declaration, LossPolicy, Observed, Poll, Reach, Role, Step,
+    StepError,
 };
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
@@ -116,6 +119,12 @@ fn warning(code: &str, message: impl Into<String>) -> Finding {
         message: message.into(),
     }
 }
+
+/// From a look that failed for a moment to the next one.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+/// For so long one check may go on failing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A named check.
 struct Check {
@@ -287,7 +296,7 @@ impl Step<Ports> for Preflight {
         for (n, check) in CHECKS.iter().enumerate() {
             ctx.progress(n as u64, CHECKS.len() as u64, check.name);
             ctx.safe_point()?;
-            found.extend((check.look)(&look).await?);
+            found.extend(patiently(&look, check).await?);
         }
         // Blockers first; each kind in the order of the checks.
         found.sort_by_key(|finding| finding.severity);
@@ -306,6 +315,15 @@ impl Step<Ports> for Preflight {
     async fn observe(&self, _: &Context<Ports>, _: &Params) -> Result<Observed<Output>, StepError> {
         Ok(Observed::NotDone)
     }
+}
+
+/// One check, again after a blip: all of them together make so many calls that one of those fails every other time.
+async fn patiently(look: &Look<'_>, check: &Check) -> Findings {
+    look.ctx
+        .wait_until(check.name, BETWEEN_LOOKS, PATIENCE, || async {
+            Ok(Poll::Ready((check.look)(look).await?))
+        })
+        .await
 }
 
 /// All findings for the operator.

@@ -1,1 +1,0 @@
-//! Benchmarks of the real coordinator beside a null engine
