@@ -16,10 +16,10 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::{
     clock::Clock,
-    engine::{RecoverError, Settings},
+    engine::{FreeSpace, RecoverError, Settings},
     metrics::Metrics,
     rpc::{self, Shared, SigningKey},
-    supervise::{Handle, Parts, SledFolder, Supervisor},
+    supervise::{Handle, Parts, SledFolder, StoreFactory, Supervisor},
 };
 
 /// How long open streams may take to end once the process was told to.
@@ -43,6 +43,25 @@ pub struct Config {
     pub full_space: u64,
     /// Signs audit heads.
     pub signing_key: Option<SigningKey>,
+}
+
+/// What a server stands on.
+pub struct Ground {
+    /// Where its stores come from.
+    pub stores: Box<dyn StoreFactory>,
+    /// Free bytes below the store; `None` when that cannot be told.
+    pub free_space: FreeSpace,
+}
+
+impl Ground {
+    /// A data folder on a disk.
+    #[must_use]
+    pub fn folder(data: PathBuf) -> Self {
+        Self {
+            stores: Box::new(SledFolder(data.clone())),
+            free_space: Arc::new(move || fs4::available_space(&data).ok()),
+        }
+    }
 }
 
 /// Why a server does not start.
@@ -89,6 +108,19 @@ impl Server {
     /// # Errors
     /// When any of that does not work; nothing is left running then.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let ground = Ground::folder(config.data.clone());
+        Self::start_on(ground, config, clock).await
+    }
+
+    /// As [`Server::start`], on something else than the data folder.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(
+        ground: Ground,
+        config: Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let unsafe_address = [Some(config.listen), config.http]
             .into_iter()
             .flatten()
@@ -103,8 +135,8 @@ impl Server {
         };
         let metrics = Metrics::default();
         let parts = Parts {
-            stores: Box::new(SledFolder(config.data.clone())),
-            settings: settings(&config),
+            stores: ground.stores,
+            settings: settings(&config, ground.free_space),
             clock,
             metrics: metrics.clone(),
         };
@@ -227,12 +259,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn settings(config: &Config) -> Box<dyn Fn() -> Settings + Send> {
+fn settings(config: &Config, free_space: FreeSpace) -> Box<dyn Fn() -> Settings + Send> {
     let (profile, cancel_grace) = (config.profile, config.cancel_grace);
     let (low_space, full_space) = (config.low_space, config.full_space);
-    let data = config.data.clone();
-    let free_space: Arc<dyn Fn() -> Option<u64> + Send + Sync> =
-        Arc::new(move || fs4::available_space(&data).ok());
     Box::new(move || Settings {
         profile,
         cancel_grace,

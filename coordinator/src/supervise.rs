@@ -28,7 +28,11 @@ use crate::{
     },
     metrics::Metrics,
     refusal::{Kind, Refusal},
-    store::{EventStore, RestorePending, StoreError, sled::SledStore},
+    store::{
+        EventStore, RestorePending, StoreError,
+        memory::{Disk, MemoryStore},
+        sled::SledStore,
+    },
 };
 
 /// Inputs that may wait for the engine. A full queue makes clients and sessions wait.
@@ -70,6 +74,20 @@ impl StoreFactory for SledFolder {
         pending: RestorePending,
     ) -> Result<(), StoreError> {
         SledStore::import(&self.0, records, pending)
+    }
+}
+
+impl StoreFactory for Disk {
+    fn open(&self) -> Result<Arc<dyn EventStore>, StoreError> {
+        Ok(Arc::new(MemoryStore::open(self)))
+    }
+
+    fn import(
+        &self,
+        records: &mut dyn Iterator<Item = Result<(StreamId, Record), StoreError>>,
+        pending: RestorePending,
+    ) -> Result<(), StoreError> {
+        MemoryStore::import(self, records, pending)
     }
 }
 

@@ -28,7 +28,7 @@ async fn a_killed_workers_next_process_takes_over_at_once() {
     world.release("a");
     let ended = client.until("m1", WorkflowState::Completed).await;
     assert_eq!(ended.steps[0].attempt, 2);
-    let history = String::from_utf8(client.history("m1").await).unwrap();
+    let history = client.history("m1").await;
     assert!(
         history.contains(r#""reason":"worker-restarted""#),
         "{history}"

@@ -7,3 +7,4 @@ mod leases;
 mod lifecycle;
 mod operators;
 mod outages;
+mod storage;

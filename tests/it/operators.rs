@@ -118,7 +118,7 @@ async fn open_workflows_are_paused_after_a_restore_and_observed_first() {
         before,
         "everything was observed, nothing done again"
     );
-    let history = String::from_utf8(client.history("m1").await).unwrap();
+    let history = client.history("m1").await;
     assert!(history.contains(r#""observed":true"#), "{history}");
 }
 

@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// The history so far.
-    pub async fn history(&mut self, id: &str) -> Vec<u8> {
+    pub async fn history(&mut self, id: &str) -> String {
         let request = v1::ReadHistoryRequest {
             id: id.to_owned(),
             from_seq: 0,
@@ -176,7 +176,7 @@ impl Client {
         while let Some(more) = stream.message().await.unwrap() {
             lines.extend(more.lines);
         }
-        lines
+        String::from_utf8(lines).unwrap()
     }
 }
 

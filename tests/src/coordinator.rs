@@ -4,21 +4,50 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use drover_coordinator::{
     clock::SystemClock,
-    server::{Config, Server},
+    engine::FreeSpace,
+    server::{Config, Ground, Server},
+    store::memory::Disk,
 };
 use drover_core::lease::Profile;
 use tempfile::TempDir;
 
 use crate::client::Client;
 
+/// What a coordinator keeps its streams in.
+enum Keeps {
+    /// A folder on the real disk.
+    Folder,
+    /// A disk in memory that a test can fill and damage.
+    Memory(Disk, FreeSpace),
+}
+
+impl Keeps {
+    fn ground(&self, folder: &Path) -> Ground {
+        match self {
+            Self::Folder => Ground::folder(folder.join("data")),
+            Self::Memory(disk, free_space) => Ground {
+                stores: Box::new(disk.clone()),
+                free_space: Arc::clone(free_space),
+            },
+        }
+    }
+}
+
 /// A coordinator and its folder.
 pub struct Coordinator {
     folder: TempDir,
+    keeps: Keeps,
     server: Option<Server>,
     /// Where it listens, also after it was begun again.
     pub address: SocketAddr,
     profile: Profile,
 }
+
+/// Free bytes below which new workflows are refused.
+pub const LOW_SPACE: u64 = 2 << 20;
+
+/// Free bytes below which nothing is written.
+pub const FULL_SPACE: u64 = 1 << 20;
 
 fn config(folder: &Path, listen: SocketAddr, profile: Profile) -> Config {
     Config {
@@ -27,8 +56,8 @@ fn config(folder: &Path, listen: SocketAddr, profile: Profile) -> Config {
         data: folder.join("data"),
         profile,
         cancel_grace: Duration::from_secs(2),
-        low_space: 0,
-        full_space: 0,
+        low_space: LOW_SPACE,
+        full_space: FULL_SPACE,
         signing_key: None,
     }
 }
@@ -41,17 +70,25 @@ impl Coordinator {
 
     /// On an empty folder.
     pub async fn with(profile: Profile) -> Self {
+        Self::on(Keeps::Folder, profile).await
+    }
+
+    /// On a disk in memory, which has as much space as `free_space` says.
+    pub async fn in_memory(disk: &Disk, free_space: FreeSpace) -> Self {
+        Self::on(Keeps::Memory(disk.clone(), free_space), Profile::TEST).await
+    }
+
+    async fn on(keeps: Keeps, profile: Profile) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listen = ([127, 0, 0, 1], 0).into();
-        let server = Server::start(
-            config(folder.path(), listen, profile),
-            Arc::new(SystemClock),
-        )
-        .await
-        .unwrap();
+        let ground = keeps.ground(folder.path());
+        let config = config(folder.path(), listen, profile);
+        let server = Server::start_on(ground, config, Arc::new(SystemClock));
+        let server = server.await.unwrap();
         let address = server.address;
         Self {
             folder,
+            keeps,
             server: Some(server),
             address,
             profile,
@@ -66,7 +103,9 @@ impl Coordinator {
     /// Begins it again on the same folder and port.
     pub async fn begin(&mut self) {
         let config = config(self.folder.path(), self.address, self.profile);
-        self.server = Some(Server::start(config, Arc::new(SystemClock)).await.unwrap());
+        let ground = self.keeps.ground(self.folder.path());
+        let server = Server::start_on(ground, config, Arc::new(SystemClock));
+        self.server = Some(server.await.unwrap());
     }
 
     /// The data folder.

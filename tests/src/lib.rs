@@ -9,14 +9,24 @@
 
 pub mod client;
 pub mod coordinator;
+pub mod town;
 pub mod toy;
 pub mod worker;
 
 use std::time::{Duration, Instant};
 
 /// Waits until something holds, looking again and again, for at most ten seconds.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(10);
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(Duration::from_secs(10), what, look).await
+}
+
+/// Waits until something holds, looking again and again, for at most so long.
+pub async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;

@@ -73,6 +73,9 @@ const BATCH_MAX: usize = 2048;
 /// The engine looks at the clocks at least so often.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Tells the free bytes below the store.
+pub type FreeSpace = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+
 /// What an engine is told at the start.
 pub struct Settings {
     /// How fast liveness is judged.
@@ -84,7 +87,7 @@ pub struct Settings {
     /// Below so many free bytes nothing is written.
     pub full_space: u64,
     /// Free bytes on the data folder's disk; `None` when it has none.
-    pub free_space: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
+    pub free_space: FreeSpace,
     /// Build of this program.
     pub build: String,
 }

@@ -371,7 +371,9 @@ pub(super) async fn follow(
                         }
                     }
                 }
-                next = records.last().map_or(until, |record| record.head().seq) + 1;
+                // The store may hold more than is known to be durable: that is for the next round.
+                let read = records.last().map_or(until, |record| record.head().seq);
+                next = read.min(until) + 1;
                 if to.send(Ok(lines)).await.is_err() {
                     return;
                 }

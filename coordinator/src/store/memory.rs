@@ -72,6 +72,28 @@ impl MemoryStore {
             heads: Mutex::new(heads),
         }
     }
+
+    /// Puts what a backup holds in the place of what the disk has, all of it or nothing.
+    ///
+    /// # Errors
+    /// When the backup cannot be read.
+    pub fn import(
+        disk: &Disk,
+        records: &mut dyn Iterator<Item = Result<(StreamId, Record), StoreError>>,
+        pending: RestorePending,
+    ) -> Result<(), StoreError> {
+        let mut contents = Contents {
+            restore: Some(pending),
+            ..Contents::default()
+        };
+        for record in records {
+            let (stream, record) = record?;
+            let stream = contents.records.entry(stream).or_default();
+            stream.insert(record.first, record);
+        }
+        *disk.lock() = contents;
+        Ok(())
+    }
 }
 
 impl EventStore for MemoryStore {
