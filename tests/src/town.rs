@@ -15,8 +15,9 @@ use drover_proto::v1;
 use drover_sim::{LedgerEntry, WorldClient, ledger};
 use drover_step_api::LossPolicy;
 use drover_steps_capa::AWS_LIVE_MIGRATION;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{client::Client, eventually_within};
 
@@ -25,8 +26,10 @@ use crate::{client::Client, eventually_within};
 pub struct Plan {
     /// Installations of the world, one worker each: golem, lotus, …
     pub installations: u16,
-    /// Number of generated clusters, or one file of custom resources.
-    pub clusters: String,
+    /// So many generated clusters of varied shapes; 0 for the sample with three masters.
+    pub generated: usize,
+    /// A world to go on with, as [`Town::save_world`] left it; instead of a new one.
+    pub saved: Option<PathBuf>,
     /// Domain seconds a real second.
     pub speed: f64,
     /// Faults of the world.
@@ -39,8 +42,9 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             installations: 1,
-            clusters: "1".to_owned(),
-            speed: 600.0,
+            generated: 0,
+            saved: None,
+            speed: 300.0,
             faults: Vec::new(),
             coordinator: Vec::new(),
         }
@@ -57,7 +61,10 @@ struct Process {
     listen: Option<SocketAddr>,
 }
 
-/// A running town.
+/// Domain time is real time many times over: towns that share two cores would run into the timeouts of steps.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A running town, one at a time.
 pub struct Town {
     program: PathBuf,
     folder: TempDir,
@@ -68,10 +75,15 @@ pub struct Town {
     pub reality: WorldClient,
     /// The clusters in it and their installations.
     pub clusters: Vec<(String, String)>,
+    // The last field: the next town begins once this one's processes are gone.
+    _turn: MutexGuard<'static, ()>,
 }
 
+/// In which the world keeps itself.
+const JOURNAL: &str = "world.journal";
+
 /// Longer than any migration of these tests takes, kills included.
-const MIGRATION: Duration = Duration::from_secs(180);
+pub const MIGRATION: Duration = Duration::from_secs(180);
 
 /// Installations as the world names its first ones.
 const INSTALLATIONS: [&str; 2] = ["golem", "lotus"];
@@ -112,7 +124,7 @@ impl Process {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line)
+        let ready: Value = serde_json::from_str(&line)
             .unwrap_or_else(|_| panic!("{} does not start:\n{}", self.name, self.log(folder)));
         self.addresses = ["listen", "http"]
             .into_iter()
@@ -155,6 +167,7 @@ impl Drop for Process {
 impl Town {
     /// Begins everything, and registers the live migration.
     pub async fn start(program: &str, plan: &Plan) -> Self {
+        let turn = TURN.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let program = PathBuf::from(program);
         let mut args = strings(["world", "--installations"]);
@@ -163,7 +176,20 @@ impl Town {
         for fault in &plan.faults {
             args.extend(strings(["--fault", fault]));
         }
-        args.extend(["--clusters".to_owned(), plan.clusters.clone()]);
+        let clusters = if plan.generated == 0 {
+            let path = folder.path().join("sample.yaml");
+            std::fs::write(&path, drover_sim::sample_crs()).unwrap();
+            path.display().to_string()
+        } else {
+            plan.generated.to_string()
+        };
+        args.extend(["--clusters".to_owned(), clusters]);
+        let kept = folder.path().join("world");
+        if let Some(saved) = &plan.saved {
+            std::fs::create_dir(&kept).unwrap();
+            std::fs::copy(saved, kept.join(JOURNAL)).unwrap();
+        }
+        args.extend(["--data".to_owned(), kept.display().to_string()]);
         let mut world = Process::new("world", args);
         world.begin(&program, folder.path());
         let outside = world.listen.unwrap().to_string();
@@ -194,6 +220,7 @@ impl Town {
             world,
             coordinator,
             workers,
+            _turn: turn,
             reality,
             clusters: report
                 .clusters
@@ -236,7 +263,7 @@ impl Town {
         client: &mut Client,
         id: &str,
         n: usize,
-        more: &serde_json::Value,
+        more: &Value,
     ) -> Result<(), tonic::Status> {
         let (cluster, installation) = &self.clusters[n];
         let mut input = json!({ "installation": installation, "cluster": cluster });
@@ -252,6 +279,12 @@ impl Town {
             ..v1::StartWorkflowRequest::default()
         };
         client.workflows.start_workflow(request).await.map(drop)
+    }
+
+    /// Keeps the world as it is now: the same clusters, with the same keys, for another town.
+    pub fn save_world(&self, file: &Path) {
+        let journal = self.folder.path().join("world").join(JOURNAL);
+        std::fs::copy(journal, file).unwrap();
     }
 
     /// Runs the operator's command; exit code, stdout and stderr.
@@ -322,14 +355,18 @@ impl Town {
         self.folder.path()
     }
 
-    /// The coordinator's data folder.
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("coordinator")
-    }
-
     /// What a process has logged.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap()
+    }
+
+    /// The world without times and random ids, once finished Jobs are deleted: that is up to the clock of the world.
+    pub async fn world_at_rest(&self) -> Value {
+        eventually_within(MIGRATION, "finished Jobs are deleted", async || {
+            let world = self.reality.normalized().await.unwrap();
+            (!world.to_string().contains(r#""Job.batch "#)).then_some(world)
+        })
+        .await
     }
 
     /// Asserts what the ledger proves: nothing superseded acted, and nothing was done twice.
@@ -398,25 +435,6 @@ impl Town {
         };
         let seen = tokio::time::timeout(MIGRATION, seen).await;
         assert!(seen.is_ok(), "{id}/{step} is never {state:?}");
-    }
-
-    /// How many masters a cluster has.
-    pub async fn vintage_masters(&self, n: usize) -> usize {
-        let report = self.reality.report().await.unwrap();
-        let id = &self.clusters[n].0;
-        let cluster = report.clusters.iter().find(|cluster| cluster.id == *id);
-        cluster.unwrap().etcd.len()
-    }
-
-    /// Waits until something is in the ledger: a step's mutation by its action.
-    pub async fn until_done(&self, what: &str, mut done: impl FnMut(&LedgerEntry) -> bool) {
-        let mut from = 0;
-        eventually_within(MIGRATION, what, async || {
-            let entries = self.reality.ledger(from).await.unwrap();
-            from = entries.last().map_or(from, |entry| entry.seq + 1);
-            entries.iter().any(&mut done).then_some(())
-        })
-        .await;
     }
 }
 

@@ -134,6 +134,13 @@ struct Worker {
     leases: BTreeMap<LeaseKey, Lease>,
 }
 
+impl Worker {
+    /// Its session may look up, but it says nothing: an offer would only be lost.
+    fn is_suspect(&self, now: LiveTime, suspect_after: Duration) -> bool {
+        now.since(self.last_heard) > suspect_after
+    }
+}
+
 #[derive(Debug)]
 struct Lease {
     fence: Fence,
@@ -289,11 +296,13 @@ impl LeaseTable {
         }
     }
 
-    /// A beat, or anything else from the worker.
-    pub fn heard(&mut self, id: &WorkerId, now: LiveTime, domain_now: Timestamp) {
+    /// A beat, or anything else from the worker. True when it was suspect until now: it takes offers again.
+    pub fn heard(&mut self, id: &WorkerId, now: LiveTime, domain_now: Timestamp) -> bool {
+        let suspect_after = self.profile.suspect_after();
         let Some(worker) = self.workers.get_mut(id) else {
-            return;
+            return false;
         };
+        let was_suspect = worker.is_suspect(now, suspect_after);
         worker.last_heard = now;
         worker.heard_at = Some(domain_now);
         if let Some(since) = worker.unheard_since.take() {
@@ -311,6 +320,7 @@ impl LeaseTable {
                 }
             }
         }
+        was_suspect
     }
 
     /// A lease was granted. `finish_critical` holds others off for longer; `grace` is the earliest loss after a restart.
@@ -502,12 +512,12 @@ impl LeaseTable {
 
     /// The worker that should take a step: the least used one that can, the first by id among equals.
     #[must_use]
-    pub fn pick(&self, need: &Need<'_>) -> Option<(&WorkerId, &Presence)> {
+    pub fn pick(&self, need: &Need<'_>, now: LiveTime) -> Option<(&WorkerId, &Presence)> {
+        let suspect_after = self.profile.suspect_after();
         self.workers
             .iter()
-            .filter(|(_, worker)| {
-                worker.connected && can(worker, need) && has_credit(worker, need.class)
-            })
+            .filter(|(_, worker)| worker.connected && !worker.is_suspect(now, suspect_after))
+            .filter(|(_, worker)| can(worker, need) && has_credit(worker, need.class))
             .filter(|(_, worker)| need.critical || !worker.presence.draining)
             .min_by_key(|(_, worker)| worker.leases.len())
             .map(|(id, worker)| (id, &worker.presence))
@@ -515,7 +525,7 @@ impl LeaseTable {
 
     /// Why nobody takes a step that waits for a worker; `None` when somebody could.
     #[must_use]
-    pub fn why_nobody(&self, need: &Need<'_>) -> Option<HoldReason> {
+    pub fn why_nobody(&self, need: &Need<'_>, now: LiveTime) -> Option<HoldReason> {
         let installation = need.installation.to_string();
         let here: Vec<&Worker> = self
             .workers
@@ -541,7 +551,11 @@ impl LeaseTable {
                 reach: missing.join(", "),
             });
         }
-        let connected: Vec<&&Worker> = here.iter().filter(|worker| worker.connected).collect();
+        let suspect_after = self.profile.suspect_after();
+        let connected: Vec<&&Worker> = here
+            .iter()
+            .filter(|worker| worker.connected && !worker.is_suspect(now, suspect_after))
+            .collect();
         if connected.is_empty() {
             return Some(HoldReason::WorkerOffline { installation });
         }
@@ -600,7 +614,7 @@ impl LeaseTable {
         Some(WorkerNow {
             presence: &worker.presence,
             connected: worker.connected,
-            suspect: now.since(worker.last_heard) > self.profile.suspect_after(),
+            suspect: worker.is_suspect(now, self.profile.suspect_after()),
             heard_at: worker.heard_at,
             used: &worker.used,
             attempts: worker.leases.keys().cloned().collect(),
@@ -709,7 +723,11 @@ mod tests {
         }
 
         fn beat(&mut self, worker: &str) {
-            self.table.heard(&id(worker), self.now, self.domain());
+            self.hears(worker);
+        }
+
+        fn hears(&mut self, worker: &str) -> bool {
+            self.table.heard(&id(worker), self.now, self.domain())
         }
 
         fn grant(&mut self, worker: &str, lease: &str, finish_critical: Option<u64>) {
@@ -743,7 +761,9 @@ mod tests {
                 reach: &["aws".to_owned()],
                 critical: false,
             };
-            self.table.pick(&need).map(|(id, _)| id.to_string())
+            self.table
+                .pick(&need, self.now)
+                .map(|(id, _)| id.to_string())
         }
     }
 
@@ -767,6 +787,24 @@ mod tests {
                 fence: FENCE
             }]
         );
+    }
+
+    #[test]
+    fn a_silent_worker_gets_no_offers_although_its_session_is_up() {
+        let mut bench = Bench::new();
+        bench.connect("w1");
+        bench.after(10);
+        bench.connect("w2");
+        assert_eq!(
+            bench.picks().as_deref(),
+            Some("w1"),
+            "late, but not suspect"
+        );
+        bench.after(6);
+        assert_eq!(bench.picks().as_deref(), Some("w2"));
+        assert!(bench.hears("w1"), "it takes offers again");
+        assert!(!bench.hears("w1"));
+        assert_eq!(bench.picks().as_deref(), Some("w1"));
     }
 
     #[test]

@@ -386,7 +386,9 @@ impl Engine {
         else {
             return;
         };
-        self.leases.heard(&worker, self.live_now, self.now);
+        if self.leases.heard(&worker, self.live_now, self.now) {
+            self.queues.touch();
+        }
         if let Some((number, progress)) = frame.beat.take() {
             for progress in progress {
                 self.progressed(progress);

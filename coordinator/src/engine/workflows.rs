@@ -254,7 +254,7 @@ impl Engine {
                     reach: &need.reach,
                     critical: !key.not_critical,
                 };
-                let Some((worker, presence)) = self.leases.pick(&wanted) else {
+                let Some((worker, presence)) = self.leases.pick(&wanted, self.live_now) else {
                     break;
                 };
                 let (worker, incarnation, pool) = (
@@ -465,6 +465,6 @@ impl Live for EngineLive<'_> {
             reach: &declaration.reach,
             critical: workflow.in_critical_span() && workflow.plan.critical.contains(&step),
         };
-        self.0.leases.why_nobody(&need)
+        self.0.leases.why_nobody(&need, self.0.live_now)
     }
 }

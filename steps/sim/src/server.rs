@@ -13,9 +13,12 @@ use drover_proto::world::{
 use drover_step_api::{Stamp, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream, wrappers::WatchStream};
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Response, Status, transport::Server};
+use tonic::{
+    Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::{
     Genesis, Request, World, WorldError,
@@ -96,14 +99,18 @@ pub async fn serve(
     let failed = stop.clone();
     let result = Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-            // Both only wait. Open clock streams would keep the server alive, so they end with the token too.
-            tokio::select! {
-                () = shutdown => {}
-                () = failed.cancelled() => {}
-            }
-            failed.cancel();
-        })
+        .serve_with_incoming_shutdown(
+            // Calls are small and wait for each other: nothing is gathered before it is sent.
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move {
+                // Both only wait. Open clock streams would keep the server alive, so they end with the token too.
+                tokio::select! {
+                    () = shutdown => {}
+                    () = failed.cancelled() => {}
+                }
+                failed.cancel();
+            },
+        )
         .await;
     stop.cancel();
     tasks.close();

@@ -21,7 +21,7 @@ use super::{
     town::{Plan, Town},
 };
 use crate::{
-    args::Global,
+    args::{Format, Global},
     client::{Client, within},
     convert,
     failure::{Failure, Outcome},
@@ -167,6 +167,8 @@ async fn migrate(
         .watch_workflow(v1::WatchWorkflowRequest { id: ID.to_owned() })
         .await?
         .into_inner();
+    // These formats are one document: the verdict.
+    let one_document = matches!(global.output, Format::Json | Format::Yaml | Format::Name);
     let mut live = Live::new(global.output);
     let mut thinking = false;
     let mut last = None;
@@ -179,7 +181,9 @@ async fn migrate(
                     break Err(Failure::failed("the coordinator ended the stream"));
                 };
                 let workflow = convert::workflow(message);
-                live.show(&workflow)?;
+                if !one_document {
+                    live.show(&workflow)?;
+                }
                 let ended = workflow.state.is_ended();
                 let held = !operator.work(&workflow).is_empty();
                 last = Some(workflow);

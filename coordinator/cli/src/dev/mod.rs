@@ -48,7 +48,7 @@ pub(crate) struct DevArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorldArgs {
     /// Domain seconds a real second; leases and beats always run on real time
-    #[arg(long, value_name = "FACTOR", default_value_t = 600.0, value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 120.0, value_parser = factor)]
     speed: f64,
     /// Shapes, latencies and faults derive from it
     #[arg(long, value_name = "N", default_value_t = 1)]

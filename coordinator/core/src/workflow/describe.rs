@@ -329,10 +329,11 @@ impl Workflow {
     }
 
     fn hold_view(&self, hold: &Hold, index: Option<usize>) -> view::Hold {
-        let step = match &hold.reason {
+        let step = if let HoldReason::StepPaused { step, .. } = &hold.reason {
             // One step holds all of it.
-            HoldReason::StepPaused { step, .. } => step.clone(),
-            _ => index.map_or_else(String::new, |index| self.plan.id_of(index).to_string()),
+            step.clone()
+        } else {
+            index.map_or_else(String::new, |index| self.plan.id_of(index).to_string())
         };
         view::Hold {
             code: hold.reason.code().to_owned(),
