@@ -166,3 +166,24 @@ async fn a_damaged_stream_is_quarantined_and_the_others_run() {
     let refused = client.try_start("m2", &json!({})).await;
     assert_eq!(code(&refused.unwrap_err()), "quarantined");
 }
+
+#[tokio::test]
+async fn a_second_coordinator_on_the_same_folder_is_refused() {
+    let mut coordinator = Coordinator::start().await;
+    let refused = coordinator.beside().await;
+    assert!(
+        refused.ends_with("is in use by another coordinator"),
+        "{refused}"
+    );
+    // The first one did not notice, and whoever comes after it is welcome.
+    let workers = v1::ListWorkersRequest::default();
+    coordinator
+        .client()
+        .await
+        .fleet
+        .list_workers(workers)
+        .await
+        .unwrap();
+    coordinator.stop().await;
+    coordinator.begin().await;
+}

@@ -108,6 +108,15 @@ impl Coordinator {
         self.server = Some(server.await.unwrap());
     }
 
+    /// Tries to start another one on the same folder; why it does not start.
+    pub async fn beside(&self) -> String {
+        let listen = ([127, 0, 0, 1], 0).into();
+        let config = config(self.folder.path(), listen, self.profile);
+        let second = Server::start(config, Arc::new(SystemClock)).await;
+        let error = second.err().expect("it does not start");
+        drover_coordinator::supervise::chain(&error)
+    }
+
     /// The data folder.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")

@@ -2,6 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
+use drover_core::workflow::INPUT_BYTES_MAX;
 use tonic::{Code, Status};
 
 /// The documented exit codes.
@@ -64,6 +65,12 @@ impl From<Status> for Failure {
             .get("drover-code")
             .and_then(|code| code.to_str().ok())
             .unwrap_or("");
+        // The transport says so before any service sees the request.
+        if status.code() == Code::OutOfRange && code.is_empty() {
+            return Self::usage(format!(
+                "the request is larger than the coordinator takes; an input may have {INPUT_BYTES_MAX} bytes [input-too-large]"
+            ));
+        }
         let exit = match status.code() {
             Code::InvalidArgument => Exit::Usage,
             Code::NotFound => Exit::NotFound,
