@@ -4,7 +4,7 @@
 //!
 //! The rules, and where they live:
 //!
-//! * [`event`]: the persisted facts. [`state`]: what they add up to.
+//! * [`event`]: the persisted facts. [`state`]: what they add up to. `apply`: how.
 //! * `decide`: one turn. `due`: what time alone does. `advance`: what follows from the state. `ready`: may a step be
 //!   leased. `attempt`: leases, acks, reports. `act`: what people do.
 //! * No outcome unwinds by itself: a refused or exhausted step waits for an operator, and with it the workflow.
@@ -14,6 +14,7 @@
 
 mod act;
 mod advance;
+mod apply;
 mod attempt;
 mod decide;
 mod describe;

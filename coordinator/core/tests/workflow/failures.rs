@@ -1,0 +1,123 @@
+//! What an attempt that does not succeed leads to.
+
+use std::time::Duration;
+
+use drover_core::{
+    view::WorkflowState,
+    workflow::{Phase, Reply, event::Certainty},
+};
+
+use crate::{
+    LINE,
+    common::{Bench, retry},
+};
+
+#[test]
+fn transient_failures_are_tried_again_and_then_wait_for_an_operator() {
+    let mut bench = Bench::start(LINE);
+    for expected in [1, 2, 3] {
+        bench.begin("a");
+        assert_eq!(bench.view().steps[0].attempt, expected);
+        assert_eq!(bench.view().steps[0].attempts_allowed, 3);
+        bench.fail("a", Certainty::Transient);
+        if expected < 3 {
+            assert!(bench.wanted().is_empty(), "it waits first");
+            assert_eq!(bench.view().holds[0].code, "backoff");
+            bench.after(Duration::from_secs(60));
+        }
+    }
+    assert_eq!(bench.state(), WorkflowState::Paused);
+    assert!(
+        bench.view().holds[0]
+            .unblock
+            .contains("drover workflow retry m1 a"),
+        "{:?}",
+        bench.view().holds
+    );
+    bench.act(retry("a"));
+    bench.run("a");
+    assert_eq!(bench.wanted(), ["b"]);
+}
+
+#[test]
+fn refused_and_failed_wait_for_an_operator_at_once_and_never_unwind() {
+    for certainty in [Certainty::Refused, Certainty::Failed] {
+        let mut bench = Bench::start(LINE);
+        bench.run("a");
+        bench.begin("b");
+        bench.fail("b", certainty);
+        assert_eq!(bench.state(), WorkflowState::Paused);
+        assert_eq!(bench.count("UnwindingStarted"), 0);
+        assert!(bench.wanted().is_empty());
+    }
+}
+
+#[test]
+fn a_paused_step_holds_its_neighbours_back() {
+    let mut bench = Bench::start(
+        "
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.work/1 }
+",
+    );
+    bench.begin("a");
+    bench.fail("a", Certainty::Refused);
+    assert!(
+        bench.wanted().is_empty(),
+        "b is not begun while somebody has to look at a"
+    );
+    bench.act(retry("a"));
+    assert_eq!(bench.wanted(), ["a", "b"]);
+}
+
+#[test]
+fn on_failure_unwind_takes_back_what_may_have_started() {
+    let mut bench = Bench::start(
+        "
+  pivot: c
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.work/1, needs: [a], onFailure: unwind }
+    - { id: c, uses: t.work/1, needs: [b] }
+",
+    );
+    bench.run("a");
+    bench.begin("b");
+    bench.fail("b", Certainty::Failed);
+    assert_eq!(bench.state(), WorkflowState::Unwinding);
+    bench.undo("b");
+    bench.undo("a");
+    assert_eq!(bench.state(), WorkflowState::RolledBack);
+}
+
+#[test]
+fn a_lost_attempt_is_observed_first_and_counts_by_itself() {
+    let mut bench = Bench::start(LINE);
+    bench.begin("a");
+    bench.lose("a");
+    let Reply::Leased(offer) = bench.lease("a") else {
+        panic!()
+    };
+    assert!(offer.observe_first);
+    assert_eq!(offer.number, 2);
+    bench.ack("a");
+    bench.lose("a");
+    bench.begin("a");
+    bench.lose("a");
+    assert_eq!(
+        bench.phase("a"),
+        Phase::Paused,
+        "two losses are allowed, the third waits for an operator"
+    );
+    assert_eq!(bench.workflow.steps[0].failures, 0);
+}
+
+#[test]
+fn a_lost_offer_that_was_never_acked_is_no_loss() {
+    let mut bench = Bench::start(LINE);
+    bench.lease("a");
+    bench.lose("a");
+    assert_eq!(bench.workflow.steps[0].losses, 0);
+    assert_eq!(bench.wanted(), ["a"]);
+}
