@@ -115,10 +115,7 @@ impl Step<Ports> for ConvergeEtcd {
             save_snapshot::save(ctx, &params.installation, cluster, &key, "save-snapshot").await?;
         if !vintage_members(ctx, params).await?.is_empty() {
             lead(ctx, params).await?;
-            if control_plane::is_paused(&control_plane::get(ctx, namespace, cluster).await?) {
-                control_plane::release(ctx, namespace, cluster, ("release-control-plane", ""))
-                    .await?;
-            }
+            control_plane::release(ctx, namespace, cluster, ("release-control-plane", "")).await?;
         }
         ctx.wait_until(
             "the vintage members to go",

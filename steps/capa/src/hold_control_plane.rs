@@ -77,10 +77,7 @@ impl Step<Ports> for HoldControlPlane {
             })
         })
         .await?;
-        let object = control_plane::get(ctx, namespace, cluster).await?;
-        if !control_plane::is_paused(&object) {
-            control_plane::pause(ctx, namespace, cluster, ("pause-control-plane", "")).await?;
-        }
+        control_plane::pause(ctx, namespace, cluster, ("pause-control-plane", "")).await?;
         // Once more: a second one may have come between the look and the pause.
         match only_machine(ctx, params).await? {
             Some(machine) => Ok(Output { machine }),

@@ -2,7 +2,8 @@
 //!
 //! * Effect: the node is registered at the vintage API's load balancers, the masters are deregistered.
 //! * Idempotency: registering twice is registering once.
-//! * Compensation: undo; registers the masters again, waits until they are in service, then takes the node off.
+//! * Compensation: undo; registers the masters again and waits until they are in service. The node stays on beside them: it
+//!   serves, a guard would put it back, and taking back its join takes it off.
 //!
 //! It comes before convergence, not after: in the second in which the vintage members are gone the masters' API servers have
 //! no etcd, and the load balancers, whose health check is content with any answer, would go on sending to them.
@@ -62,9 +63,7 @@ impl Step<Ports> for MoveApiTraffic {
         effects: &[
             Effect::once("register-node"),
             Effect::once("deregister-masters"),
-            Effect::once("put-masters-back"),
             Effect::once("register-masters"),
-            Effect::once("deregister-node"),
         ],
         compensation: Compensation::Undo,
         loss_policy: LossPolicy::StopAtPermit,
@@ -150,10 +149,6 @@ impl Step<Ports> for MoveApiTraffic {
             traffic::wait_in_service(ctx, &params.cluster, load_balancer, &masters, minutes(10))
                 .await?;
         }
-        let node = std::slice::from_ref(&params.instance);
-        for load_balancer in &params.load_balancers {
-            deregister(ctx, params, load_balancer, node, "deregister-node").await?;
-        }
         Ok(())
     }
 }
@@ -210,7 +205,7 @@ async fn prove(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
                     params,
                     load_balancer,
                     &params.masters,
-                    "put-masters-back",
+                    "register-masters",
                 )
                 .await?;
             }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     defaults::{RETRY, timeouts},
+    insist::insist,
     kinds,
 };
 
@@ -169,7 +170,7 @@ async fn api_answers(
     proofs.note(api.ok, "its API answers", || {
         format!("its API does not answer ({})", api.detail)
     });
-    match probe.served_ca(via).await {
+    match insist(ctx, || probe.served_ca(via.clone())).await? {
         Ok(served) => proofs.note(
             served == params.ca_fingerprint,
             "it serves a certificate of the cluster CA",

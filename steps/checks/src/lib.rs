@@ -4,6 +4,7 @@
 
 mod defaults;
 pub mod first_node;
+mod insist;
 mod kinds;
 pub mod preflight;
 

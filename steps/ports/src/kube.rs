@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Call, PortError, Reply, SecretBytes,
+    Call, PortError, PortErrorKind, Reply, SecretBytes,
     ports::{Line, mismatch},
 };
 
@@ -166,6 +166,9 @@ pub enum KubeCall {
     Delete {
         /// Which.
         object: ObjectRef,
+        /// When set, the deletion is refused with `Conflict` unless the object still has it.
+        #[serde(default)]
+        uid: Option<String>,
     },
     /// A Secret with its data.
     GetSecret {
@@ -203,7 +206,7 @@ impl KubeCall {
             Self::Apply { object } => format!("apply:{}", kind_of(object)),
             Self::Create { object } => format!("create:{}", kind_of(object)),
             Self::MergePatch { object, .. } => format!("patch:{}", object.gvk.kind),
-            Self::Delete { object } => format!("delete:{}", object.gvk.kind),
+            Self::Delete { object, .. } => format!("delete:{}", object.gvk.kind),
             Self::GetSecret { .. } => "get-data:Secret".to_owned(),
             Self::ApplySecret { .. } => "apply:Secret".to_owned(),
             Self::RequestToken { .. } => "create:TokenRequest".to_owned(),
@@ -394,15 +397,35 @@ impl Kube {
     /// # Errors
     /// `Denied` and the like.
     pub async fn delete(&self, permit: Permit, object: &ObjectRef) -> Result<(), PortError> {
-        match self
-            .write(
-                permit,
-                KubeCall::Delete {
-                    object: object.clone(),
-                },
-            )
-            .await
-        {
+        self.remove(permit, object, None).await
+    }
+
+    /// As [`Kube::delete`], but of nothing except the very object that was `seen`: a request that arrives late does not
+    /// hit one that has been made since. When there is another one, that is success.
+    ///
+    /// # Errors
+    /// As [`Kube::delete`].
+    pub async fn delete_seen(
+        &self,
+        permit: Permit,
+        object: &ObjectRef,
+        seen: &Value,
+    ) -> Result<(), PortError> {
+        let uid = seen["metadata"]["uid"].as_str().map(str::to_owned);
+        match self.remove(permit, object, uid).await {
+            Err(error) if error.kind == PortErrorKind::Conflict => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn remove(
+        &self,
+        permit: Permit,
+        object: &ObjectRef,
+        uid: Option<String>,
+    ) -> Result<(), PortError> {
+        let object = object.clone();
+        match self.write(permit, KubeCall::Delete { object, uid }).await {
             Ok(KubeReply::Done) => Ok(()),
             Ok(_) => Err(mismatch("delete")),
             Err(error) if error.is_not_found() => Ok(()),

@@ -29,6 +29,8 @@ pub enum Fate {
     InstanceDies(String),
     /// An instance's kubelet stops working.
     KubeletBreaks(String),
+    /// The first Cluster API machine will never boot; the one that replaces it will.
+    FirstMachineNeverBoots,
     /// `etcd-cluster-migrator` is applied and runs.
     MigratorWakes,
     /// A rotation of the encryption key begins.
@@ -66,6 +68,9 @@ impl Fate {
                 }
                 let instance = cluster.cloud.instances.get_mut(id);
                 instance.is_some_and(|instance| std::mem::replace(&mut instance.kubelet, false))
+            }
+            Self::FirstMachineNeverBoots => {
+                !std::mem::replace(&mut cluster.node_faults.never_up, true)
             }
             Self::MigratorWakes => {
                 rules::wake_migrator(cluster, now);

@@ -60,8 +60,18 @@ impl World {
 }
 
 /// What chance named, and what it is called instead.
+///
+/// Every string of a world is looked through, and comparing worlds is most of what tests of steps do; so a string is read
+/// once, and only where three of its bytes begin a name is anything compared.
 #[derive(Default)]
-struct Names(Vec<(String, String)>);
+struct Names {
+    by_start: BTreeMap<[u8; START], Vec<(String, String)>>,
+    /// By the first of the three.
+    begins: Vec<bool>,
+}
+
+/// No name is shorter.
+const START: usize = 3;
 
 impl Names {
     fn of(cluster: &Cluster) -> Self {
@@ -89,17 +99,48 @@ impl Names {
         }
         // The longest first, so that no name hides in another.
         names.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
-        Self(names)
+        let mut all = Self {
+            begins: vec![false; 256],
+            ..Self::default()
+        };
+        for (random, role) in names {
+            let Some(start) = random.as_bytes().first_chunk::<START>().copied() else {
+                continue;
+            };
+            all.begins[usize::from(start[0])] = true;
+            all.by_start.entry(start).or_default().push((random, role));
+        }
+        all
     }
 
     fn replace(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (random, role)| {
-            if text.contains(random.as_str()) {
-                text.replace(random.as_str(), role)
+        if self.by_start.is_empty() {
+            return text.to_owned();
+        }
+        let bytes = text.as_bytes();
+        let mut replaced = String::new();
+        let (mut copied, mut at) = (0, 0);
+        while let Some(start) = bytes[at..].first_chunk::<START>() {
+            if self.begins[usize::from(start[0])]
+                && let Some((random, role)) = self.at_start_of(&bytes[at..], start)
+            {
+                replaced.push_str(&text[copied..at]);
+                replaced.push_str(role);
+                at += random.len();
+                copied = at;
             } else {
-                text
+                at += 1;
             }
-        })
+        }
+        replaced.push_str(&text[copied..]);
+        replaced
+    }
+
+    fn at_start_of(&self, bytes: &[u8], start: &[u8; START]) -> Option<&(String, String)> {
+        self.by_start
+            .get(start)?
+            .iter()
+            .find(|(random, _)| bytes.starts_with(random.as_bytes()))
     }
 }
 

@@ -41,6 +41,12 @@ impl Script {
     pub(crate) fn at_call(self, number: usize) -> Option<Fault> {
         match self {
             Self::AtCall(at, fault) if at == number => Some(fault),
+            // The ports try once more with fresh credentials, which have expired as well.
+            Self::AtCall(at, fault @ Fault::Error(PortErrorKind::ExpiredCredentials))
+                if at + 1 == number =>
+            {
+                Some(fault)
+            }
             _ => None,
         }
     }

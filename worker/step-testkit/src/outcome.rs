@@ -126,10 +126,12 @@ impl Outcome {
             .any(|call| call.mutates && matches!(call.fate, Fate::Made | Fate::Open))
     }
 
-    /// True when the call `number`, at which its fault struck, was the last thing that it did.
+    /// True when the call `number`, at which its fault struck, was the last thing that it did, but for tries of the ports
+    /// that the fault kept from leaving too.
     pub(crate) fn gave_up_at(&self, number: usize) -> bool {
+        let later = self.calls.get(number..);
         matches!(self.end, End::Stopped(_))
-            && self.calls.len() == number
+            && later.is_some_and(|later| later.iter().all(|call| call.fate == Fate::NotMade))
             && self.fired == Some(self.checkpoints.len())
     }
 

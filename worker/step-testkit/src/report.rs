@@ -69,8 +69,13 @@ impl fmt::Display for Report {
             if let Some((number, action)) = &first.call {
                 write!(f, "\n  at call {number} {action}")?;
             }
-            for line in first.detail.lines() {
-                write!(f, "\n  {line}")?;
+            // What belongs to no call is no repetition: every effect that is never used is another one.
+            let others = failures[1..].iter().copied();
+            let separate = others.filter(|other| other.call.is_none());
+            for failure in std::iter::once(first).chain(separate) {
+                for line in failure.detail.lines() {
+                    write!(f, "\n  {line}")?;
+                }
             }
             let mut others = String::new();
             for (number, action) in failures[1..].iter().filter_map(|other| other.call.as_ref()) {

@@ -38,7 +38,7 @@ fn kube(call: &KubeCall) -> Value {
                 metadata["generateName"]
             ])
         }
-        KubeCall::MergePatch { object, .. } | KubeCall::Delete { object } => json!(object),
+        KubeCall::MergePatch { object, .. } | KubeCall::Delete { object, .. } => json!(object),
         KubeCall::ApplySecret { secret } => {
             json!([Gvk::new("", "v1", "Secret"), secret.namespace, secret.name])
         }

@@ -5,16 +5,15 @@
 //! counted. So nothing is left to the controllers:
 //!
 //! 1. they are told to keep what Services made, and paused, so that none of them acts on what follows;
-//! 2. nothing goes on while an instance is still a member of etcd: taking that back is another step's duty;
-//! 3. instances are ended one by one;
-//! 4. Secrets of this migration are orphaned, or they would go with the control plane that has made itself their owner;
-//! 5. objects lose their finalizers and are deleted, dependants first, the Cluster near the end: without it, no controller
+//! 2. nothing goes on while a machine has an instance: taking that back is another step's duty, because of etcd;
+//! 3. Secrets of this migration are orphaned, or they would go with the control plane that has made itself their owner;
+//! 4. objects lose their finalizers and are deleted, dependants first, the Cluster near the end: without it, no controller
 //!    acts on anything;
-//! 6. what CAPA made in AWS is deleted last.
+//! 5. what CAPA made in AWS is deleted last.
 
 use drover_model::{ClusterPlan, names, target, target::EXTERNAL_RESOURCE_GC};
 use drover_ports::{ObjectRef, Ports};
-use drover_step_api::{Context, Poll, StepError};
+use drover_step_api::{Context, StepError};
 use serde_json::{Value, json};
 
 use super::{labels, reference};
@@ -23,7 +22,6 @@ use crate::{
     support::{
         cluster::{annotation, name},
         control_plane,
-        defaults::{minutes, seconds},
     },
 };
 
@@ -34,8 +32,7 @@ pub(super) async fn undo(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(),
     }
     keep_load_balancers(ctx, plan).await?;
     pause(ctx, plan).await?;
-    refuse_members(ctx, plan).await?;
-    terminate(ctx, plan).await?;
+    refuse_instances(ctx, plan).await?;
     orphan_secrets(ctx, plan).await?;
     // Machines and what belongs to them, then the objects in the reverse order of their application, the Cluster last but
     // for the identity, which everything before was done with.
@@ -111,7 +108,7 @@ async fn keep_load_balancers(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result
     if annotation(&found, EXTERNAL_RESOURCE_GC) == Some("false") {
         return Ok(());
     }
-    let permit = ctx.permit("keep-load-balancers").await?;
+    let permit = ctx.permit_for("pause", "collection").await?;
     let patch = json!({"metadata": {"annotations": {EXTERNAL_RESOURCE_GC: "false"}}});
     ctx.ports()
         .capi_mc()
@@ -124,9 +121,7 @@ async fn pause(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError
     let capi = ctx.ports().capi_mc();
     let (namespace, id) = (plan.namespace.as_str(), plan.id.as_str());
     let control_plane = kinds::control_plane_of(namespace, id);
-    if let Some(found) = capi.find(&control_plane).await?
-        && !control_plane::is_paused(&found)
-    {
+    if capi.find(&control_plane).await?.is_some() {
         control_plane::pause(ctx, namespace, id, ("pause", "control-plane")).await?;
     }
     let cluster = ObjectRef::new(&kinds::cluster(), namespace, id);
@@ -140,58 +135,28 @@ async fn pause(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError
     Ok(())
 }
 
-/// Instances of the control plane's machines.
-async fn instances(
-    ctx: &Context<Ports>,
-    plan: &ClusterPlan,
-) -> Result<Vec<drover_ports::Instance>, StepError> {
+/// Without the join script no machine has booted; with it another step has let one boot, and takes it back first.
+async fn refuse_instances(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError> {
     let tag = names::tag_capa_cluster(&plan.id);
     let tags = [
         (tag.as_str(), "owned"),
         (names::TAG_CAPA_ROLE, "control-plane"),
     ];
-    Ok(ctx
+    let instances = ctx
         .ports()
         .cloud(&plan.id)
         .describe_instances(&tags)
-        .await?)
-}
-
-async fn refuse_members(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError> {
-    let members = ctx.ports().etcd(&plan.id).member_list().await?;
-    for instance in instances(ctx, plan).await? {
-        let peer = format!("https://{}:2380", instance.private_ip);
-        let is_member = members
-            .iter()
-            .any(|member| member.name == instance.private_dns || member.peer_urls.contains(&peer));
-        if is_member {
-            return Err(StepError::failed(
-                "member-still-there",
-                format!(
-                    "instance {} is still a member of etcd; remove the member before its instance ends",
-                    instance.id
-                ),
-            ));
-        }
+        .await?;
+    match instances.first() {
+        None => Ok(()),
+        Some(instance) => Err(StepError::failed(
+            "instance-still-there",
+            format!(
+                "instance {} has booted and may be a member of etcd; take its join back, or remove the member and end the instance by hand",
+                instance.id
+            ),
+        )),
     }
-    Ok(())
-}
-
-async fn terminate(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError> {
-    for instance in instances(ctx, plan).await? {
-        if instance.state != "shutting-down" {
-            let permit = ctx.permit_for("terminate-instance", &instance.id).await?;
-            let cloud = ctx.ports().cloud(&plan.id);
-            cloud.terminate_instances(permit, &[instance.id]).await?;
-        }
-    }
-    ctx.wait_until("the instances to end", seconds(10), minutes(10), || async {
-        Ok(match instances(ctx, plan).await?.first() {
-            None => Poll::Ready(()),
-            Some(instance) => Poll::Pending(format!("{} is {}", instance.id, instance.state)),
-        })
-    })
-    .await
 }
 
 async fn orphan_secrets(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), StepError> {
@@ -214,6 +179,15 @@ async fn orphan_secrets(ctx: &Context<Ports>, plan: &ClusterPlan) -> Result<(), 
     Ok(())
 }
 
+/// Kinds on which the controllers that are paused now set finalizers.
+const WITH_FINALIZERS: [&str; 5] = [
+    "AWSMachine",
+    "Machine",
+    "KubeadmControlPlane",
+    "AWSCluster",
+    "Cluster",
+];
+
 async fn remove(ctx: &Context<Ports>, object: &ObjectRef) -> Result<(), StepError> {
     let capi = ctx.ports().capi_mc();
     let Some(found) = capi.find(object).await? else {
@@ -221,6 +195,14 @@ async fn remove(ctx: &Context<Ports>, object: &ObjectRef) -> Result<(), StepErro
     };
     let item = format!("{}/{}", object.gvk.kind, object.name);
     if has_finalizers(&found) {
+        if !WITH_FINALIZERS.contains(&object.gvk.kind.as_str()) {
+            return Err(StepError::failed(
+                "finalizer-foreign",
+                format!(
+                    "{item} has a finalizer that Cluster API does not set; find out whose it is, and remove it by hand"
+                ),
+            ));
+        }
         let permit = ctx.permit_for("strip-finalizers", &item).await?;
         let patch = json!({"metadata": {"finalizers": null}});
         match capi.merge_patch(permit, object, patch, None).await {

@@ -24,17 +24,34 @@ const TOUCHED: &str = "drover.giantswarm.io/files-written";
 /// A machine that runs and shows no member after this long is taken for dead. Slow ones need six minutes.
 const REPLACE_AFTER: std::time::Duration = minutes(15);
 
-/// What a later attempt has to know: how long the machine has had, and which one is being replaced.
+/// Machines that may be replaced. When a third one does not join either, it is not the machine.
+const REPLACEMENTS: u32 = 2;
+
+/// What a later attempt has to know: how long the machine has had, which one is being replaced, and how many have been.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
-    pub(super) running_since: Option<(String, Timestamp)>,
-    pub(super) replacing: Option<String>,
+    running_since: Option<(String, Timestamp)>,
+    pub(super) replacing: Option<Dead>,
+    replaced: u32,
+}
+
+/// A machine that boots and does not join.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dead {
+    pub(super) machine: String,
+    pub(super) instance: String,
 }
 
 pub(super) async fn run(ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
     let mut memory: Memory = ctx.restored().unwrap_or_default();
     loop {
         let machine = replace::one_held_machine(ctx, params, &memory).await?;
+        if let Some(dead) = &memory.replacing
+            && dead.machine == machine
+        {
+            replace::take_away(ctx, params, dead).await?;
+            continue;
+        }
         write_files(ctx, params, &machine).await?;
         touch(ctx, params, &machine).await?;
         let instance = wait_for_instance(ctx, params, &machine).await?;
@@ -55,9 +72,21 @@ pub(super) async fn run(ctx: &Context<Ports>, params: &Params) -> Result<Output,
                 node,
             });
         }
-        memory.replacing = Some(machine.clone());
+        if memory.replaced == REPLACEMENTS {
+            return Err(StepError::failed(
+                "no-machine-joins",
+                format!(
+                    "{} is the third machine that boots and does not join etcd; read its console",
+                    instance.id
+                ),
+            ));
+        }
+        memory.replaced += 1;
+        memory.replacing = Some(Dead {
+            machine,
+            instance: instance.id,
+        });
         ctx.checkpoint(&memory).await?;
-        replace::take_away(ctx, params, &machine, &instance.id).await?;
     }
 }
 

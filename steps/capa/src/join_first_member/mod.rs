@@ -109,6 +109,7 @@ impl Step<Ports> for JoinFirstMember {
             "capi-mc:patch:Cluster",
             "capi-mc:list:Machine",
             "capi-mc:get:Machine",
+            "capi-mc:patch:Machine",
             "capi-mc:delete:Machine",
             "capi-mc:get:AWSMachine",
             "capi-mc:get:KubeadmConfig",

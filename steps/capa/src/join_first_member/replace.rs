@@ -6,19 +6,24 @@
 
 use drover_ports::{ObjectRef, Ports};
 use drover_step_api::{Context, Poll, StepError};
+use serde_json::json;
 
 use super::{
     Params,
-    join::{Memory, files_secret, instances},
+    join::{Dead, Memory, files_secret, instances},
 };
 use crate::{
     kinds,
     support::{
+        cluster::annotation,
         control_plane,
         defaults::{minutes, seconds},
         etcd,
     },
 };
+
+/// Annotation by which the control plane's controller holds up the end of a Machine.
+const PRE_TERMINATE: &str = "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup";
 
 /// The one Machine, with the control plane paused. Makes both so after an interrupted replacement.
 pub(super) async fn one_held_machine(
@@ -40,16 +45,14 @@ pub(super) async fn one_held_machine(
         ));
     }
     if machines.is_empty() {
-        let old = memory.replacing.clone().ok_or_else(|| {
-            StepError::failed(
+        let Some(Dead { machine, .. }) = &memory.replacing else {
+            return Err(StepError::failed(
                 "machine-missing",
                 "the control plane has no Machine; hold it again once it has one",
-            )
-        })?;
-        withdraw_files(ctx, params, &old).await?;
-        if control_plane::is_paused(&control_plane::get(ctx, namespace, cluster).await?) {
-            control_plane::release(ctx, namespace, cluster, ("release", &old)).await?;
-        }
+            ));
+        };
+        withdraw_files(ctx, params, machine).await?;
+        control_plane::release(ctx, namespace, cluster, ("release", machine)).await?;
     }
     let machine = ctx
         .wait_until("the next Machine", seconds(2), minutes(10), || async {
@@ -93,13 +96,20 @@ async fn refuse_late_hold(
 pub(super) async fn take_away(
     ctx: &Context<Ports>,
     params: &Params,
-    machine: &str,
-    instance: &str,
+    Dead { machine, instance }: &Dead,
 ) -> Result<(), StepError> {
     withdraw_files(ctx, params, machine).await?;
     let object = ObjectRef::new(&kinds::machine(), &params.namespace, machine);
     let capi = ctx.ports().capi_mc();
-    if capi.find(&object).await?.is_some() {
+    if let Some(found) = capi.find(&object).await? {
+        // The paused controller would hold its end up for ever, because of an etcd member that it does not have.
+        if annotation(&found, PRE_TERMINATE).is_some() {
+            let permit = ctx
+                .permit_for("delete-machine", &format!("{machine}/hook"))
+                .await?;
+            let patch = json!({"metadata": {"annotations": {PRE_TERMINATE: null}}});
+            capi.merge_patch(permit, &object, patch, None).await?;
+        }
         let permit = ctx.permit_for("delete-machine", machine).await?;
         capi.delete(permit, &object).await?;
     }
@@ -111,7 +121,7 @@ pub(super) async fn take_away(
             let there = instances(ctx, params)
                 .await?
                 .into_iter()
-                .any(|other| other.id == instance);
+                .any(|other| other.id == *instance);
             let known = ctx.ports().capi_mc().find(&object).await?.is_some();
             Ok(if there || known {
                 Poll::Pending(format!("{instance} is still there"))
@@ -129,9 +139,10 @@ async fn withdraw_files(
     machine: &str,
 ) -> Result<(), StepError> {
     let object = files_secret(params);
-    if ctx.ports().capi_mc().find(&object).await?.is_none() {
+    let capi = ctx.ports().capi_mc();
+    let Some(seen) = capi.find(&object).await? else {
         return Ok(());
-    }
+    };
     let permit = ctx.permit_for("withdraw-files", machine).await?;
-    Ok(ctx.ports().capi_mc().delete(permit, &object).await?)
+    Ok(capi.delete_seen(permit, &object, &seen).await?)
 }

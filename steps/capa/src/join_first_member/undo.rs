@@ -5,6 +5,8 @@
 //! endpoints, its member leaves etcd, and only then the instance ends. A member whose instance died first would count
 //! against the quorum for nothing.
 
+use std::time::Duration;
+
 use drover_model::{names, node_job::NodeCommand};
 use drover_ports::{Instance, ObjectRef, Ports, Via};
 use drover_step_api::{Context, Poll, StepError};
@@ -12,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Params,
-    join::{files_secret, instances},
+    join::{Memory, files_secret, instances},
 };
 use crate::{
     kinds,
@@ -26,6 +28,9 @@ use crate::{
 };
 
 const API_SERVER: &str = "kube-apiserver.yaml";
+
+/// A machine whose member votes has its Node by then, or never.
+const BOOTED: Duration = minutes(5);
 
 pub(super) async fn undo(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
     if !has_begun(ctx, params).await? {
@@ -60,8 +65,14 @@ pub(super) async fn undo(ctx: &Context<Ports>, params: &Params) -> Result<(), St
     delete_files(ctx, params).await
 }
 
-/// The files are the first thing that is written and the last that goes.
+/// The files are the first thing that is written and the last that goes, except while a machine is replaced.
 async fn has_begun(ctx: &Context<Ports>, params: &Params) -> Result<bool, StepError> {
+    if ctx
+        .restored::<Memory>()
+        .is_some_and(|memory| memory.replacing.is_some())
+    {
+        return Ok(true);
+    }
     let found = ctx.ports().capi_mc().find(&files_secret(params)).await?;
     let ours =
         found.is_some_and(|secret| annotation(&secret, names::MIGRATION) == Some(ctx.workflow()));
@@ -71,9 +82,8 @@ async fn has_begun(ctx: &Context<Ports>, params: &Params) -> Result<bool, StepEr
 async fn pause_everything(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
     let (namespace, id) = (params.namespace.as_str(), params.cluster.as_str());
     let capi = ctx.ports().capi_mc();
-    if let Some(found) = capi.find(&kinds::control_plane_of(namespace, id)).await?
-        && !control_plane::is_paused(&found)
-    {
+    let control_plane = kinds::control_plane_of(namespace, id);
+    if capi.find(&control_plane).await?.is_some() {
         control_plane::pause(ctx, namespace, id, ("hold", "undo")).await?;
     }
     let cluster = ObjectRef::new(&kinds::cluster(), namespace, id);
@@ -154,49 +164,87 @@ async fn take_off_once(
     Ok(was_on)
 }
 
-/// Ends the API server of an instance whose Node has registered, and waits until it is off the endpoints.
+/// Ends the API server of an instance, and waits until it is off the endpoints.
+///
+/// Without a vote in etcd it has none that serves. With one it comes up within a minute or two, at first without a Node, and
+/// so without a way to end it: then its Node is waited for, unless it seems that none will ever come.
 async fn stop_api_server(
     ctx: &Context<Ports>,
     params: &Params,
     instance: &Instance,
 ) -> Result<(), StepError> {
-    let node = &instance.private_dns;
-    let pods = static_pods::list(ctx, &params.cluster, Via::OldName).await?;
-    if pods.runs(API_SERVER, node) {
-        let task = Task {
-            cluster: &params.cluster,
-            partition: params.partition,
-            node,
-            effect: "stop-api-server",
-            commands: vec![NodeCommand::Park {
-                manifest: API_SERVER.to_owned(),
-            }],
-        };
-        task.start(ctx).await?;
+    if !votes(ctx, params, instance).await? {
+        return Ok(());
     }
+    let begin = ctx.now();
     ctx.wait_until(
         "the instance to leave the endpoints",
         seconds(5),
         minutes(10),
         || async {
-            let object = ObjectRef::new(&kinds::endpoints(), "default", "kubernetes");
             let workload = ctx.ports().workload(&params.cluster, Via::OldName);
-            let endpoints = workload.get(&object).await?;
-            let listed = endpoints["subsets"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|subset| subset["addresses"].as_array())
-                .flatten()
-                .any(|address| address["ip"] == instance.private_ip.as_str());
-            Ok(if listed {
-                Poll::Pending(format!("{} is still listed", instance.private_ip))
-            } else {
+            let node = &instance.private_dns;
+            let pods = static_pods::list(ctx, &params.cluster, Via::OldName).await?;
+            if pods.runs(API_SERVER, node) {
+                park(ctx, params, node).await?;
+                return Ok(Poll::Pending("its API server ends".to_owned()));
+            }
+            if is_endpoint(ctx, params, instance).await? {
+                let address = &instance.private_ip;
+                return Ok(Poll::Pending(format!("{address} is still listed")));
+            }
+            let registered = workload.find(&reference(node)).await?.is_some();
+            Ok(if registered || ctx.now().since(begin) >= BOOTED {
                 Poll::Ready(())
+            } else {
+                Poll::Pending(format!("{node} has not registered yet"))
             })
         },
     )
     .await
+}
+
+async fn votes(
+    ctx: &Context<Ports>,
+    params: &Params,
+    instance: &Instance,
+) -> Result<bool, StepError> {
+    let members = ctx.ports().etcd(&params.cluster).member_list().await?;
+    let own = members
+        .iter()
+        .find(|member| member.name == instance.private_dns);
+    Ok(own.is_some_and(|member| !member.learner))
+}
+
+async fn park(ctx: &Context<Ports>, params: &Params, node: &str) -> Result<(), StepError> {
+    let task = Task {
+        cluster: &params.cluster,
+        partition: params.partition,
+        node,
+        effect: "stop-api-server",
+        commands: vec![NodeCommand::Park {
+            manifest: API_SERVER.to_owned(),
+        }],
+    };
+    task.start(ctx).await
+}
+
+/// Whether requests inside the cluster may go to it.
+async fn is_endpoint(
+    ctx: &Context<Ports>,
+    params: &Params,
+    instance: &Instance,
+) -> Result<bool, StepError> {
+    let object = ObjectRef::new(&kinds::endpoints(), "default", "kubernetes");
+    let workload = ctx.ports().workload(&params.cluster, Via::OldName);
+    let endpoints = workload.get(&object).await?;
+    Ok(endpoints["subsets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|subset| subset["addresses"].as_array())
+        .flatten()
+        .any(|address| address["ip"] == instance.private_ip.as_str()))
 }
 
 /// Removes every member that is not a vintage one; leadership goes to a vintage one first.
@@ -248,8 +296,12 @@ async fn wait_until_gone(ctx: &Context<Ports>, params: &Params) -> Result<(), St
     .await
 }
 
+fn reference(node: &str) -> ObjectRef {
+    ObjectRef::new(&kinds::node(), "", node)
+}
+
 async fn delete_node(ctx: &Context<Ports>, params: &Params, node: &str) -> Result<(), StepError> {
-    let object = ObjectRef::new(&kinds::node(), "", node);
+    let object = reference(node);
     let workload = ctx.ports().workload(&params.cluster, Via::OldName);
     if workload.find(&object).await?.is_none() {
         return Ok(());
@@ -282,5 +334,5 @@ async fn delete_files(ctx: &Context<Ports>, params: &Params) -> Result<(), StepE
         return Ok(());
     }
     let permit = ctx.permit_for("withdraw-files", "undo").await?;
-    Ok(capi.delete(permit, &object).await?)
+    Ok(capi.delete_seen(permit, &object, &found).await?)
 }

@@ -1,12 +1,15 @@
 //! The KubeadmControlPlane and its Machines.
 
 use drover_model::cr::keys;
-use drover_ports::{ObjectRef, Ports};
+use drover_ports::{ObjectRef, PortErrorKind, Ports};
 use drover_step_api::{Context, StepError};
 use serde_json::{Value, json};
 
 use super::cluster::{annotation, name};
 use crate::kinds;
+
+/// Its controller writes a status now and then; so often in a row that is no accident any more.
+const CONFLICTS_MAX: u32 = 5;
 
 /// The KubeadmControlPlane.
 ///
@@ -29,44 +32,61 @@ pub(crate) fn is_paused(object: &Value) -> bool {
 /// Pauses it, under the effect `effect`; one that is paused stays so.
 ///
 /// # Errors
-/// As the port.
+/// As [`get`] and as the port.
 pub(crate) async fn pause(
     ctx: &Context<Ports>,
     namespace: &str,
     cluster: &str,
     effect: (&str, &str),
 ) -> Result<(), StepError> {
-    set_pause(ctx, namespace, cluster, effect, json!("true")).await
+    set_pause(ctx, namespace, cluster, effect, true).await
 }
 
-/// Lets its controller act again.
+/// Lets its controller act again; one that is not paused stays so.
 ///
 /// # Errors
-/// As the port.
+/// As [`get`] and as the port.
 pub(crate) async fn release(
     ctx: &Context<Ports>,
     namespace: &str,
     cluster: &str,
     effect: (&str, &str),
 ) -> Result<(), StepError> {
-    set_pause(ctx, namespace, cluster, effect, Value::Null).await
+    set_pause(ctx, namespace, cluster, effect, false).await
 }
 
+/// The patch holds for the object as it was seen only: one that arrives late finds another version and does nothing. For
+/// a release that is vital, since what it lets go evicts the vintage members.
 async fn set_pause(
     ctx: &Context<Ports>,
     namespace: &str,
     cluster: &str,
     (effect, item): (&str, &str),
-    value: Value,
+    paused: bool,
 ) -> Result<(), StepError> {
     let object = kinds::control_plane_of(namespace, cluster);
+    let value = if paused { json!("true") } else { Value::Null };
     let patch = json!({"metadata": {"annotations": {keys::PAUSED: value}}});
-    let permit = ctx.permit_for(effect, item).await?;
-    ctx.ports()
-        .capi_mc()
-        .merge_patch(permit, &object, patch, None)
-        .await?;
-    Ok(())
+    let mut conflicts = 0;
+    loop {
+        let seen = get(ctx, namespace, cluster).await?;
+        if is_paused(&seen) == paused {
+            return Ok(());
+        }
+        let version = seen["metadata"]["resourceVersion"].as_str();
+        let permit = ctx.permit_for(effect, item).await?;
+        let capi = ctx.ports().capi_mc();
+        match capi
+            .merge_patch(permit, &object, patch.clone(), version)
+            .await
+        {
+            // Its controller has written to it in between.
+            Err(error) if error.kind == PortErrorKind::Conflict && conflicts < CONFLICTS_MAX => {
+                conflicts += 1;
+            }
+            done => return Ok(done.map(drop)?),
+        }
+    }
 }
 
 /// One Machine of the control plane.

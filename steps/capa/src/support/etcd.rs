@@ -1,7 +1,12 @@
 //! Membership and health of the cluster's etcd.
 
-use drover_ports::{Member, PortErrorKind, Ports};
+use drover_ports::{Member, MemberStatus, PortError, PortErrorKind, Ports};
 use drover_step_api::{Context, StepError};
+
+use super::defaults::seconds;
+
+/// Looks in a row that must find a member silent: one of them may have met a blip of the line.
+const LOOKS: u32 = 3;
 
 /// Why etcd is not whole: a sentence; `None` when every member has started, votes, is healthy, and no alarm is raised.
 ///
@@ -12,13 +17,12 @@ pub(crate) async fn ailment(
     cluster: &str,
     members: &[Member],
 ) -> Result<Option<String>, StepError> {
-    let etcd = ctx.ports().etcd(cluster);
     for member in members {
         if !member.started || member.learner {
             let url = member.peer_urls.join(",");
             return Ok(Some(format!("member {url} does not vote yet")));
         }
-        match etcd.status(&member.name).await {
+        match status(ctx, cluster, &member.name).await? {
             Ok(status) if status.healthy => {}
             Ok(_) => return Ok(Some(format!("member {} is not healthy", member.name))),
             Err(error) if error.kind == PortErrorKind::Unreachable => {
@@ -27,8 +31,28 @@ pub(crate) async fn ailment(
             Err(error) => return Err(error.into()),
         }
     }
-    let alarms = etcd.alarm_list().await?;
+    let alarms = ctx.ports().etcd(cluster).alarm_list().await?;
     Ok((!alarms.is_empty()).then(|| format!("alarms are raised: {}", alarms.join(", "))))
+}
+
+/// What a member says of itself.
+async fn status(
+    ctx: &Context<Ports>,
+    cluster: &str,
+    member: &str,
+) -> Result<Result<MemberStatus, PortError>, StepError> {
+    let etcd = ctx.ports().etcd(cluster);
+    let mut found = etcd.status(member).await;
+    for _ in 1..LOOKS {
+        match &found {
+            Err(error) if error.kind == PortErrorKind::Unreachable => {
+                ctx.sleep(seconds(5)).await?;
+                found = etcd.status(member).await;
+            }
+            _ => break,
+        }
+    }
+    Ok(found)
 }
 
 /// Members that are not among `known`, by name; one that has not started has no name and is never known.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use drover_model::pki::Certificate;
 use drover_ports::{Caller, Gvk, Ports, SecretBytes, SecretObject, Via};
 
-use crate::town::Town;
+use crate::stage::Town;
 
 const ACTIONS: &[&str] = &[
     "workload:list:Secret",
@@ -68,9 +68,18 @@ impl Customer {
         let probe = self.ports.probe(&self.cluster);
         assert_eq!(probe.served_ca(Via::OldName).await.unwrap(), self.ca);
         assert!(kube.review_token(self.token.clone()).await.unwrap());
+        assert!(self.can_read_secrets().await, "every Secret is as it was");
+    }
+
+    /// Whether every Secret can be read through the old name, and is as it was.
+    pub(crate) async fn can_read_secrets(&self) -> bool {
+        let kube = self.ports.workload(&self.cluster, Via::OldName);
         for (namespace, name, before) in &self.secrets {
-            let now = kube.get_secret(namespace, name).await.unwrap();
-            assert_eq!(now.data, before.data, "Secret {namespace}/{name}");
+            let now = kube.get_secret(namespace, name).await;
+            if !now.is_ok_and(|now| now.data == before.data) {
+                return false;
+            }
         }
+        true
     }
 }

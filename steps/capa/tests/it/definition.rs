@@ -11,10 +11,7 @@ use drover_step_api as api;
 use drover_steps_capa::AWS_LIVE_MIGRATION;
 use serde_json::json;
 
-use crate::{
-    migration::{Migration, kinds},
-    town::Town,
-};
+use crate::stage::{Migration, Town, kinds};
 
 /// The most that params may have as JSON, in bytes.
 const PARAMS_BYTES_MAX: usize = 64 << 10;

@@ -2,7 +2,10 @@
 
 use drover_sim::{ClusterState, FaultKind};
 
-use crate::{customer::Customer, migration::Migration, town::Town};
+use crate::{
+    customer::Customer,
+    stage::{Migration, Town},
+};
 
 async fn survives(kind: FaultKind, faults: &[&str]) {
     let mut injected = 0;

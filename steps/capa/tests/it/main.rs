@@ -6,7 +6,8 @@ mod customer;
 mod definition;
 mod faults;
 mod left_out;
-mod migration;
-mod town;
+mod mishaps;
+#[path = "../stage/mod.rs"]
+mod stage;
 mod unwinding;
 mod whole;

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use drover_sim::{ClusterState, Gap, LocalWorld, ProbeName};
 use serde_json::Value;
 
-use crate::{customer::Customer, migration::Migration, town::Town};
+use crate::{
+    customer::Customer,
+    stage::{Migration, Town},
+};
 
 /// Jobs on nodes are deleted this long after they finished, at the latest.
 const JOBS_ARE_GONE: Duration = Duration::from_secs(45 * 60);

@@ -1,10 +1,13 @@
 //! The whole migration, by shape of cluster.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use drover_sim::ClusterState;
 
-use crate::{customer::Customer, migration::Migration, town::Town};
+use crate::{
+    customer::Customer,
+    stage::{Migration, Town},
+};
 
 async fn migrates(town: Town) {
     let customer = Customer::of(&town).await;
@@ -42,4 +45,14 @@ async fn three_masters_in_china_are_migrated_without_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn a_single_master_in_china_is_migrated_without_a_gap() {
     migrates(Town::generated(1, "cn-")).await;
+}
+
+/// Leadership is with the member that stays before the others go, so no removal costs an election.
+#[tokio::test(start_paused = true)]
+async fn until_the_vintage_members_are_gone_nobody_waits() {
+    let mut migration = Migration::of(Town::three_masters());
+    migration.until("converge-etcd").await;
+    let report = migration.town.report();
+    assert_eq!(report.etcd.len(), 1);
+    assert_eq!(report.longest_wait_ms, BTreeMap::new());
 }

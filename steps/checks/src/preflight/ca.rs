@@ -4,6 +4,7 @@ use drover_model::{names, pki::Certificate};
 use drover_ports::{PortErrorKind, Via};
 
 use super::{Findings, Look, blocker};
+use crate::insist::insist;
 
 /// A CA that ends within a year is not worth migrating to.
 const LEAST_VALIDITY_SECONDS: i64 = 365 * 24 * 3600;
@@ -53,8 +54,8 @@ pub(super) async fn check(look: &Look<'_>) -> Findings {
             format!("the CA in Secret {secret} is not the one whose key can be had"),
         ));
     }
-    let served = look.ports().probe(&plan.id).served_ca(Via::OldName).await;
-    match served {
+    let probe = look.ports().probe(&plan.id);
+    match insist(look.ctx, || probe.served_ca(Via::OldName)).await? {
         Ok(served) if served == certificate.fingerprint => {}
         Ok(_) => found.push(blocker(
             "ca-differs",

@@ -3,6 +3,7 @@
 use drover_ports::PortErrorKind;
 
 use super::{Findings, Look, blocker};
+use crate::insist::insist;
 
 pub(super) async fn check(look: &Look<'_>) -> Findings {
     let plan = look.plan;
@@ -31,7 +32,7 @@ pub(super) async fn check(look: &Look<'_>) -> Findings {
         ));
     }
     for member in &members {
-        let status = match etcd.status(&member.name).await {
+        let status = match insist(look.ctx, || etcd.status(&member.name)).await? {
             Ok(status) => status,
             Err(error) if error.kind == PortErrorKind::Unreachable => {
                 found.push(blocker(

@@ -326,23 +326,17 @@ async fn patiently(look: &Look<'_>, check: &Check) -> Findings {
         .await
 }
 
-/// All findings for the operator.
+/// What blocks, for the operator. Warnings are many and can wait until nothing blocks.
 fn sentence(found: &[Finding]) -> String {
-    let list = |severity: Severity| -> Vec<String> {
-        found
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .map(|finding| format!("{} [{}]", finding.message, finding.code))
-            .collect()
-    };
-    let (blockers, warnings) = (list(Severity::Blocker), list(Severity::Warning));
-    let mut text = format!("{} blocker(s): {}", blockers.len(), blockers.join("; "));
-    if !warnings.is_empty() {
-        text.push_str(&format!(
-            "; {} warning(s): {}",
-            warnings.len(),
-            warnings.join("; ")
-        ));
+    let blockers: Vec<String> = found
+        .iter()
+        .filter(|finding| finding.severity == Severity::Blocker)
+        .map(|finding| format!("{} [{}]", finding.message, finding.code))
+        .collect();
+    let text = blockers.join("; ");
+    match found.len() - blockers.len() {
+        0 => text,
+        1 => format!("{text}; and 1 warning"),
+        n => format!("{text}; and {n} warnings"),
     }
-    text
 }

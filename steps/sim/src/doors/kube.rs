@@ -12,7 +12,7 @@ pub(super) fn target(call: &KubeCall) -> String {
     match call {
         KubeCall::Get { object }
         | KubeCall::MergePatch { object, .. }
-        | KubeCall::Delete { object } => words(&Key::of_ref(object)),
+        | KubeCall::Delete { object, .. } => words(&Key::of_ref(object)),
         KubeCall::List { gvk, namespace, .. } => format!("{} {namespace}", gvk.kind),
         KubeCall::Apply { object } | KubeCall::Create { object } => words(&Key::of(object)),
         KubeCall::GetSecret { namespace, name } => format!("Secret {namespace}/{name}"),
@@ -39,7 +39,7 @@ pub(super) fn key_of(call: &KubeCall) -> Option<Key> {
     match call {
         KubeCall::Get { object }
         | KubeCall::MergePatch { object, .. }
-        | KubeCall::Delete { object } => Some(Key::of_ref(object)),
+        | KubeCall::Delete { object, .. } => Some(Key::of_ref(object)),
         KubeCall::Apply { object } | KubeCall::Create { object } => Some(Key::of(object)),
         KubeCall::GetSecret { namespace, name } => Some(Key::secret(namespace, name)),
         KubeCall::ApplySecret { secret } => Some(Key::secret(&secret.namespace, &secret.name)),
@@ -106,9 +106,13 @@ pub(super) fn on_store(
             };
             Ok((reply, changed))
         }
-        KubeCall::Delete { .. } => {
-            if store.get(&key).is_none() {
-                return Err(fail(StoreError::NotFound));
+        KubeCall::Delete { uid, .. } => {
+            let found = store.get(&key).ok_or_else(|| fail(StoreError::NotFound))?;
+            if let Some(uid) = uid
+                && found["metadata"]["uid"] != uid.as_str()
+            {
+                let why = "it has another uid".to_owned();
+                return Err(fail(StoreError::Conflict(why)));
             }
             Ok((KubeReply::Done, store.delete(&key, now)))
         }

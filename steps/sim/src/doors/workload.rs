@@ -103,7 +103,7 @@ pub(super) fn call(
             if changed {
                 cluster.etcd.revision += 1;
             }
-            if let (true, KubeCall::Delete { object }) = (changed, call)
+            if let (true, KubeCall::Delete { object, .. }) = (changed, call)
                 && object.gvk.kind == "Node"
             {
                 nodes::forget(cluster, &object.name);

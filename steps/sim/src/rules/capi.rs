@@ -1,4 +1,5 @@
-//! Cluster API's core: the Cluster takes over what its infrastructure says, Machines find their Nodes.
+//! Cluster API's core: the Cluster takes over what its infrastructure says, Machines find their Nodes, and a Machine that is
+//! deleted takes its instance along, once nobody holds that up.
 
 use std::time::Duration;
 
@@ -86,14 +87,57 @@ pub(crate) fn node_of<'c>(cluster: &'c Cluster, machine: &str) -> Option<&'c str
     self::machine(cluster, machine)?["status"]["nodeRef"]["name"].as_str()
 }
 
+/// Finalizer on a Machine.
+pub(super) const FINALIZER_MACHINE: &str = "machine.cluster.x-k8s.io";
+
+/// Annotation by which the control plane's controller holds up the end of a Machine until it has taken the etcd member
+/// away. Paused, it never does.
+pub(super) const PRE_TERMINATE: &str =
+    "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup";
+
 pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     let Some(object) = cluster.capi.get(&cluster_key(cluster)).cloned() else {
         return false;
     };
-    if is_paused(cluster, &object) || object["metadata"].get("deletionTimestamp").is_some() {
+    if is_paused(cluster, &object) {
         return false;
     }
-    take_over(cluster, &object) | match_nodes(cluster, now)
+    let acted = end_machines(cluster, now);
+    if object["metadata"].get("deletionTimestamp").is_some() {
+        return acted;
+    }
+    acted | take_over(cluster, &object) | match_nodes(cluster, now)
+}
+
+/// Machines that are being deleted: their infrastructure goes, then they do.
+fn end_machines(cluster: &mut Cluster, now: Timestamp) -> bool {
+    let going: Vec<Key> = cluster
+        .capi
+        .of_kind("Machine")
+        .filter(|(_, machine)| machine["metadata"].get("deletionTimestamp").is_some())
+        .filter(|(_, machine)| !holds_up(machine))
+        .map(|(key, _)| key.clone())
+        .collect();
+    let mut acted = false;
+    for key in going {
+        let infrastructure = cluster.key(keys::CAPI_INFRASTRUCTURE_GROUP, "AWSMachine", &key.name);
+        if cluster.capi.contains(&infrastructure) {
+            acted |= cluster.capi.delete(&infrastructure, now);
+            continue;
+        }
+        acted |= cluster.capi.edit(&key, |machine| {
+            machine["metadata"]["finalizers"] = json!([])
+        });
+        cluster.bootstraps.remove(&key.name);
+    }
+    acted
+}
+
+/// Whether a Machine's end waits for the control plane's controller.
+pub(super) fn holds_up(machine: &Value) -> bool {
+    machine["metadata"]["annotations"]
+        .get(PRE_TERMINATE)
+        .is_some()
 }
 
 fn take_over(cluster: &mut Cluster, object: &Value) -> bool {

@@ -136,14 +136,15 @@ pub(super) fn run_capi(cluster: &mut Cluster, now: Timestamp) -> bool {
         .edit(&key, |object| object["metadata"]["finalizers"] = json!([]))
 }
 
+/// With the whole control plane nobody cares for its etcd.
 fn delete_machine(cluster: &mut Cluster, machine: &str, now: Timestamp) {
-    let infrastructure = cluster.key(keys::CAPI_INFRASTRUCTURE_GROUP, "AWSMachine", machine);
-    cluster.capi.delete(&infrastructure, now);
-    if !cluster.capi.contains(&infrastructure) {
-        let key = cluster.key(keys::CAPI_GROUP, "Machine", machine);
-        cluster.capi.remove(&key);
-        cluster.bootstraps.remove(machine);
-    }
+    let key = cluster.key(keys::CAPI_GROUP, "Machine", machine);
+    cluster.capi.edit(&key, |machine| {
+        if let Value::Object(annotations) = &mut machine["metadata"]["annotations"] {
+            annotations.shift_remove(capi::PRE_TERMINATE);
+        }
+    });
+    cluster.capi.delete(&key, now);
 }
 
 fn delete_infrastructure(cluster: &mut Cluster, object: &Value, now: Timestamp) {

@@ -33,6 +33,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
         cluster.evictions = 0;
     }
     keys_first(cluster, &key, &object, active, now)
+        | clean_up(cluster, active, now)
         | evict(cluster, active, now)
         | scale(cluster, &object, active, now)
         | status(cluster, &key, &object, active, now)
@@ -188,6 +189,35 @@ fn evict(cluster: &mut Cluster, active: bool, now: Timestamp) -> bool {
     etcd::remove(cluster, unknown[0])
 }
 
+/// Of a Machine that is being deleted it takes the etcd member away, and lets it go then.
+fn clean_up(cluster: &mut Cluster, active: bool, now: Timestamp) -> bool {
+    let mut acted = false;
+    for name in capi::machines(cluster) {
+        let waits = active
+            && capi::machine(cluster, &name).is_some_and(|machine| {
+                machine["metadata"].get("deletionTimestamp").is_some() && capi::holds_up(machine)
+            });
+        if !cluster.timers.hold("kcp-cleans-up", &name, waits, now, || {
+            Duration::from_secs(2)
+        }) {
+            continue;
+        }
+        let member = capi::node_of(cluster, &name)
+            .and_then(|node| cluster.etcd.by_name(node))
+            .map(|member| member.id);
+        if let Some(member) = member {
+            etcd::remove(cluster, member);
+        }
+        let key = cluster.key(keys::CAPI_GROUP, "Machine", &name);
+        acted |= cluster.capi.edit(&key, |machine| {
+            if let Value::Object(annotations) = &mut machine["metadata"]["annotations"] {
+                annotations.shift_remove(capi::PRE_TERMINATE);
+            }
+        });
+    }
+    acted
+}
+
 fn scale(cluster: &mut Cluster, object: &Value, active: bool, now: Timestamp) -> bool {
     let machines = capi::machines(cluster);
     let wanted = object["spec"]["replicas"].as_u64().unwrap_or(1);
@@ -247,16 +277,16 @@ fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
         "cluster.x-k8s.io/control-plane": "",
         "cluster.x-k8s.io/control-plane-name": facts.id,
     });
-    let metadata = |owner: Value| {
+    let metadata = |owner: &Value| {
         json!({
             "name": name, "namespace": facts.namespace, "labels": labels, "ownerReferences": [owner],
         })
     };
     let by_control_plane = owner_reference(api::CONTROL_PLANE, object);
-    let machine = json!({
+    let mut machine = json!({
         "apiVersion": capi::API,
         "kind": "Machine",
-        "metadata": metadata(by_control_plane.clone()),
+        "metadata": metadata(&by_control_plane),
         "spec": {
             "clusterName": facts.id,
             "version": object["spec"]["version"],
@@ -266,6 +296,8 @@ fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
         },
         "status": {"phase": "Pending"},
     });
+    machine["metadata"]["finalizers"] = json!([capi::FINALIZER_MACHINE]);
+    machine["metadata"]["annotations"] = json!({capi::PRE_TERMINATE: ""});
     cluster.capi.put(machine, now);
     let made = capi::machine(cluster, &name)
         .cloned()
@@ -274,13 +306,13 @@ fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
     let config = json!({
         "apiVersion": api::BOOTSTRAP,
         "kind": "KubeadmConfig",
-        "metadata": metadata(by_machine.clone()),
+        "metadata": metadata(&by_machine),
         "spec": object["spec"]["kubeadmConfigSpec"],
     });
     let mut infrastructure = json!({
         "apiVersion": capa::API,
         "kind": "AWSMachine",
-        "metadata": metadata(by_machine),
+        "metadata": metadata(&by_machine),
         "spec": template["spec"]["template"]["spec"],
     });
     infrastructure["metadata"]["finalizers"] = json!([capa::FINALIZER_MACHINE]);

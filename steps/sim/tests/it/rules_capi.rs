@@ -516,6 +516,9 @@ fn a_first_machine_that_never_boots_is_replaced_when_it_is_deleted() {
         .to_owned();
     let machine = ObjectRef::new(&gvk, &stage.namespace(), &name);
     stage.delete(At::CapiMc, &machine);
+    // Its end waits for the controller of the control plane, which is paused.
+    stage.wait(minutes(20));
+    assert_eq!(stage.machine_objects()[0]["metadata"]["name"], *name);
     stage.unpause_kcp();
     stage.wait_for("a second machine", minutes(5), |stage| {
         stage

@@ -1,9 +1,11 @@
 //! Rules of the vintage control plane as it runs: etcd, load balancers, endpoints, leases, kubelets.
 
 use drover_model::node_job::NodeCommand;
-use drover_ports::{CloudCall, Cluster as At, EtcdCall, Gvk, ObjectRef, Via};
+use drover_ports::{
+    CloudCall, Cluster as At, EtcdCall, Gvk, KubeCall, ObjectRef, PortErrorKind, Via,
+};
 use drover_sim::{Fate, ProbeName};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::{Stage, minutes, seconds};
 
@@ -294,4 +296,25 @@ fn the_vintage_management_cluster_shows_secrets_only_to_who_asks_for_their_data(
         secrets.iter().all(|secret| secret.get("data").is_none()),
         "{secrets:?}"
     );
+}
+
+#[test]
+fn a_deletion_meant_for_one_object_does_not_hit_another_of_its_name() {
+    let mut stage = Stage::sample();
+    let (at, namespace) = (At::CapiMc, stage.namespace());
+    stage.write_secret(&namespace, "files", &[]);
+    let object = ObjectRef::new(&Gvk::new("", "v1", "Secret"), &namespace, "files");
+    let first = stage.find(at.clone(), &object).unwrap();
+    stage.delete(at.clone(), &object);
+    stage.write_secret(&namespace, "files", &[]);
+
+    let late = |seen: &Value| KubeCall::Delete {
+        object: object.clone(),
+        uid: seen["metadata"]["uid"].as_str().map(str::to_owned),
+    };
+    let error = stage.kube(at.clone(), late(&first)).unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Conflict);
+    let second = stage.find(at.clone(), &object).unwrap();
+    stage.kube(at.clone(), late(&second)).unwrap();
+    assert_eq!(stage.find(at, &object), None);
 }

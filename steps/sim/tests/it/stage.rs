@@ -189,6 +189,7 @@ impl Stage {
     pub(crate) fn delete(&mut self, at: At, object: &ObjectRef) {
         let call = KubeCall::Delete {
             object: object.clone(),
+            uid: None,
         };
         self.kube(at, call).unwrap();
     }

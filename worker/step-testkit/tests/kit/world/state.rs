@@ -87,7 +87,7 @@ impl State {
                 merge(object, &patch);
                 found(object.clone(), *object != before)
             }
-            KubeCall::Delete { object } => {
+            KubeCall::Delete { object, .. } => {
                 let old = self.objects.remove(&key(&object.gvk.kind, &object.name));
                 old.map(|_| (KubeReply::Done, true))
                     .ok_or(PortErrorKind::NotFound)

@@ -19,7 +19,7 @@ use drover_step_testkit::{Background, DrivenStep, Driver, End, Mode, Outcome};
 use drover_steps_capa::AWS_LIVE_MIGRATION;
 use serde_json::{Value, json};
 
-use crate::town::Town;
+use super::Town;
 
 /// All kinds of both families.
 pub(crate) fn kinds() -> Registry<Ports> {
@@ -60,13 +60,19 @@ impl Scope for Seen {
 
 impl Migration {
     pub(crate) fn of(town: Town) -> Self {
+        let workflow = format!("migrate-{}", town.cluster);
+        Self::called(town, &workflow)
+    }
+
+    /// With a workflow id of its own: a second one in the same world is another workflow.
+    pub(crate) fn called(town: Town, workflow: &str) -> Self {
         let definition = Definition::parse(AWS_LIVE_MIGRATION).unwrap();
         let driver = Driver::new(
             Arc::new(kinds()),
             Arc::new(town.world.door()),
             Arc::new(town.world.clock()),
             town.installation.as_str(),
-            format!("migrate-{}", town.cluster),
+            workflow,
         );
         let input = json!({ "installation": town.installation, "cluster": town.cluster });
         Self {
@@ -121,6 +127,15 @@ impl Migration {
         panic!("there is no step {last}");
     }
 
+    /// Plays everything that comes before this step.
+    pub(crate) async fn before(&mut self, step: &str) {
+        let ids = self.ids();
+        let place = ids.iter().position(|id| id == step).unwrap();
+        if let Some(last) = place.checked_sub(1) {
+            self.until(&ids[last]).await;
+        }
+    }
+
     /// The step at which it gives up, and the code of its error. Everything else is a failure of the test.
     pub(crate) async fn gives_up(&mut self) -> (String, String) {
         let last = self.ids().pop().unwrap();
@@ -149,9 +164,13 @@ impl Migration {
         self.start_guards(id);
         let step = self.driven(&node);
         let policy = self.declaration(id).retry;
-        let output = self.attempts(&step, Mode::Run, policy).await?;
-        self.seen.outputs.insert(id.to_owned(), output);
-        self.steps.insert(id.to_owned(), step);
+        let ended = self.attempts(&step, Mode::Run, policy).await;
+        let refused = |outcome: &Outcome| outcome.end.certainty() == Some(Certainty::Refused);
+        if !ended.as_ref().is_err_and(refused) {
+            // It may have left something.
+            self.steps.insert(id.to_owned(), step);
+        }
+        self.seen.outputs.insert(id.to_owned(), ended?);
         self.stop_guards(id).await;
         Ok(())
     }

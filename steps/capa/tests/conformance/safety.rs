@@ -1,0 +1,17 @@
+//! Kinds that keep others from acting, and what is kept in case all goes wrong.
+
+use drover_step_testkit::Scenario;
+use drover_steps_capa::{
+    disarm_node_killers::DisarmNodeKillers, pause_operators::PauseOperators,
+    save_snapshot::SaveSnapshot,
+};
+
+use crate::{scenario, stage::Site};
+
+pub(crate) fn scenarios() -> Vec<Scenario<Site>> {
+    vec![
+        scenario::<PauseOperators>("pause-operators"),
+        scenario::<DisarmNodeKillers>("disarm-node-killers"),
+        scenario::<SaveSnapshot>("snapshot-etcd"),
+    ]
+}

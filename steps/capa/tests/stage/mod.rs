@@ -1,0 +1,17 @@
+//! A world with one cluster in it, and a migration of that cluster: what the test binaries of both families have in common.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary needs its own part of it"
+)]
+
+mod migration;
+mod site;
+mod town;
+
+pub(crate) use self::{
+    migration::{Migration, kinds},
+    site::Site,
+    town::Town,
+};
