@@ -107,6 +107,9 @@ impl Verdict {
         for cluster in &self.world.clusters {
             text.push_str(&about(cluster));
         }
+        for warning in self.warnings() {
+            text.push_str(&line("warning", &warning));
+        }
         let calls: u64 = self.world.calls.values().sum();
         let faults: Vec<String> = self
             .world
@@ -136,6 +139,21 @@ impl Verdict {
             text.push_str(&line(name, &value));
         }
         text
+    }
+
+    /// What preflight would have shown to the approver of a production cluster.
+    fn warnings(&self) -> Vec<String> {
+        let outputs = self
+            .workflow
+            .steps
+            .iter()
+            .filter_map(|step| step.output.as_ref());
+        outputs
+            .filter_map(|output| output["warnings"].as_array())
+            .flatten()
+            .filter_map(|warning| warning["message"].as_str())
+            .map(|message| message.yellow().to_string())
+            .collect()
     }
 
     fn operator_text(&self) -> String {
