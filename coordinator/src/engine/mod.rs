@@ -19,6 +19,7 @@ mod fleet;
 mod matching;
 pub mod messages;
 mod outbox;
+mod prepared;
 mod recover;
 mod sessions;
 pub mod space;
@@ -135,6 +136,7 @@ pub struct Engine {
     live_deadline: Option<LiveTime>,
     workflows: BTreeMap<WorkflowId, Slot>,
     exclusive: HashMap<Arc<str>, WorkflowId>,
+    prepared: prepared::AllPrepared,
     sessions: Sessions,
     queues: Queues,
     timers: Timers,

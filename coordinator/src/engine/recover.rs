@@ -105,6 +105,7 @@ impl Engine {
             live_deadline: None,
             workflows: folded.workflows,
             exclusive: HashMap::new(),
+            prepared: HashMap::new(),
             sessions: Sessions::default(),
             queues: Queues::default(),
             timers: Timers::default(),

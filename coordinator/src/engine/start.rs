@@ -5,23 +5,22 @@ use std::sync::Arc;
 use drover_core::{
     audit::AuditEvent,
     catalog::CatalogEvent,
-    definition::Definition,
     expr::Scope,
     ids::{Actor, Digest, InstallationName, WorkflowId},
-    plan::{Plan, PlanSource},
+    plan::Plan,
     stream::{Recorded, StreamId},
     view,
     workflow::{Env, INPUT_BYTES_MAX, Workflow, event::Created},
 };
 use serde_json::Value;
 
-use super::{Engine, Slot, messages::Start};
+use super::{Engine, Slot, messages::Start, prepared::Prepared};
 use crate::refusal::{Kind, Refusal};
 
 /// A checked start: everything that the first event will say.
 struct Checked {
     created: Created,
-    source: PlanSource,
+    prepared: Prepared,
 }
 
 /// `placement` and `exclusive` see the input and nothing else.
@@ -102,7 +101,7 @@ impl Engine {
     }
 
     fn check_start(
-        &self,
+        &mut self,
         id: &WorkflowId,
         name: &str,
         version: u32,
@@ -111,7 +110,8 @@ impl Engine {
     ) -> Result<Checked, Refusal> {
         self.check_low()?;
         let invalid = |code, message: String| Refusal::new(Kind::Invalid, code, message);
-        let registered = self.catalog.definition(name, version).ok_or_else(|| {
+        let registered = self.catalog.definition(name, version).cloned();
+        let registered = registered.ok_or_else(|| {
             if version == 0 || self.catalog.definition(name, 0).is_none() {
                 Refusal::not_found("definition", name)
             } else {
@@ -125,24 +125,8 @@ impl Engine {
                 format!("the input has {bytes} bytes; at most {INPUT_BYTES_MAX} are allowed"),
             ));
         }
-        let definition = Definition::parse(&registered.text).map_err(Refusal::problems)?;
-        // Kinds may have come since it was registered; none can have gone.
-        let problems = definition.validate(self.pools.kinds());
-        if !problems.is_empty() {
-            return Err(Refusal::problems(problems));
-        }
-        let kinds = definition
-            .kinds()
-            .filter_map(|kind| self.pools.kinds().get(kind))
-            .map(|kind| (**kind).clone());
-        let source = PlanSource {
-            definition: registered.text.to_string(),
-            kinds: kinds.collect(),
-        };
-        let plan = match self.catalog.plan(&source.digest()) {
-            Some(plan) => Arc::clone(plan),
-            None => Arc::new(Plan::compile(&source).map_err(Refusal::problems)?),
-        };
+        let prepared = self.prepare(&registered)?;
+        let (plan, definition) = (&prepared.plan, &prepared.plan.definition);
         let problems = plan.input_problems(&input);
         if !problems.is_empty() {
             return Err(invalid(
@@ -186,7 +170,7 @@ impl Engine {
             installation,
             reason,
         };
-        Ok(Checked { created, source })
+        Ok(Checked { created, prepared })
     }
 
     fn create(
@@ -196,31 +180,23 @@ impl Engine {
         actor: &Actor,
         dry_run: bool,
     ) -> Result<(view::Workflow, bool), Refusal> {
-        let Checked { created, source } = checked;
+        let Checked { created, prepared } = checked;
+        let plan = prepared.plan;
+        if dry_run {
+            return Ok((self.preview(created, actor, plan), true));
+        }
         if self.catalog.plan(&created.plan).is_none() {
             let event = Recorded {
                 seq: self.catalog.head + 1,
                 at: self.now,
                 actor: None,
-                body: CatalogEvent::PlanPinned(Box::new(source)),
+                body: CatalogEvent::PlanPinned(Box::new((*prepared.source).clone())),
             };
-            if dry_run {
-                // Compiled when it was checked; nothing is stored.
-                return Ok((self.preview(&created, actor), true));
-            }
             if let Err(error) = self.catalog.apply(&event) {
                 return Err(Refusal::problems(error.problems));
             }
             self.streams.push(&StreamId::Catalog, &event);
         }
-        if dry_run {
-            return Ok((self.preview(&created, actor), true));
-        }
-        let plan = Arc::clone(
-            self.catalog
-                .plan(&created.plan)
-                .expect("it was pinned just now"),
-        );
         let exclusive = created.exclusive.clone();
         let definition = created.definition.to_string();
         let reason = created.reason.clone();
@@ -251,35 +227,14 @@ impl Engine {
     }
 
     /// What a start would look like.
-    fn preview(&self, created: &Created, actor: &Actor) -> view::Workflow {
-        let registered = self
-            .catalog
-            .definition(&created.definition, created.version);
-        let kinds = self
-            .pools
-            .kinds()
-            .values()
-            .map(|kind| (**kind).clone())
-            .collect();
-        let source = PlanSource {
-            definition: registered.map_or_else(String::new, |found| found.text.to_string()),
-            kinds,
+    fn preview(&self, created: Created, actor: &Actor, plan: Arc<Plan>) -> view::Workflow {
+        let facts = self.facts();
+        let env = Env {
+            now: self.now,
+            epoch: self.epoch,
+            facts: &facts,
         };
-        let compiled = Plan::compile(&source).ok().map(|plan| {
-            let plan = Arc::new(plan);
-            let created = Created {
-                plan: plan.digest,
-                ..created.clone()
-            };
-            let facts = self.facts();
-            let env = Env {
-                now: self.now,
-                epoch: self.epoch,
-                facts: &facts,
-            };
-            let (workflow, _) = Workflow::create(created, actor.clone(), plan, &env);
-            workflow.describe(&env, &self.live())
-        });
-        compiled.expect("the definition was compiled when the start was checked")
+        let (workflow, _) = Workflow::create(created, actor.clone(), plan, &env);
+        workflow.describe(&env, &self.live())
     }
 }
