@@ -3,6 +3,8 @@
 //! A file of `golden/` is never changed. When a new build writes something else, the new form gets a scenario and a file of its
 //! own, and the old file goes on to be read.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::{path::Path, time::Duration};
