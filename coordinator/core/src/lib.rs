@@ -8,7 +8,7 @@
 //! * What is known of workers and pools is a fold too ([`pools`]), beside an in-memory table of leases ([`lease`]) that
 //!   knows about liveness and nothing else.
 //!
-//! Around them: definitions as data ([`definition`], [`expr`], [`plan`]), the hash chain of every stream ([`chain`]), the
+//! Around them: definitions as data ([`definition`], [`expr`], [`plan`]), the hash chain of every stream ([`stream`]), the
 //! JSON that people and scripts read ([`view`], [`query`]).
 
 #![warn(missing_docs)]

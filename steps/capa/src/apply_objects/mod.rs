@@ -3,7 +3,7 @@
 //! * Effect: the objects of the target on the Cluster API management cluster, each marked with the workflow and the digest;
 //!   what controllers make of them: a load balancer, security groups, a kubeconfig, the first Machine.
 //! * Idempotency: server-side apply of the same content; an object that is there as it should be is left alone.
-//! * Compensation: undo, the careful way; see [`undo`].
+//! * Compensation: undo, the careful way; see `undo.rs`.
 //!
 //! The Secret with the join script must not exist yet: without it no instance starts, and the control plane can be held
 //! in peace. See `drover_model::target`.

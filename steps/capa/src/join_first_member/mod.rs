@@ -4,7 +4,7 @@
 //!   from them: an instance, an etcd member, a Node, an API server. A machine that does not come up is replaced, held all
 //!   the while.
 //! * Idempotency: everything is found by name: the Secret, the mark on the KubeadmConfig, the member by its node.
-//! * Compensation: undo; see [`undo`].
+//! * Compensation: undo; see `undo.rs`.
 //!
 //! The member joins without a vote and gets one when it has caught up, so quorum never depends on a machine that is still
 //! booting. The control plane stays paused throughout: released, it would evict the vintage members ten seconds after the

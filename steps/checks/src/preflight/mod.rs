@@ -4,7 +4,7 @@
 //! * Idempotency: a look.
 //! * Compensation: nothing to take back.
 //!
-//! One check a file, all in [`CHECKS`]. A check finds blockers and warnings; it never stops at the first one, and neither
+//! One check a file, all in `CHECKS`. A check finds blockers and warnings; it never stops at the first one, and neither
 //! does the step: a person who has to make a cluster ready wants the whole list. Blockers refuse the step, so the workflow
 //! waits for an operator; warnings go to the output, where the gate shows them to its approver.
 
