@@ -18,7 +18,7 @@ use crate::{
         session::{Session, Worker},
     },
     place::Place,
-    report::{Common, Goal, Report, percent, say},
+    report::{Common, Goal, Report, noise, percent, say},
     server::{self, Engine, Server},
     shape::{Shape, Templates},
     stats::{Machine, Summary, Times, Usage},
@@ -222,7 +222,8 @@ impl Report for Latency {
         let (ratio, disk) = (self.null_engine_percent_of_p50, self.disk_append.line());
         write!(
             text,
-            "the null engine takes {ratio:.0} % of the coordinator's median\nthe bare disk, one small append and fdatasync at a time: {disk}\n{}",
+            "the null engine takes {ratio:.0} % of the coordinator's median\nthe bare disk, one small append and fdatasync at a time: {disk}\n{}{}",
+            noise([self.coordinator.other_cores, self.null_engine.other_cores]),
             Goal::lines(&self.goals)
         )
         .expect("a string takes everything");

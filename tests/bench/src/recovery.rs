@@ -23,7 +23,7 @@ use crate::{
         session::{Session, Worker, done},
     },
     place::{self, Place},
-    report::{Common, Goal, Report, percent, say},
+    report::{Common, Goal, Report, noise, percent, say},
     server::{self, Engine, Server},
     shape::{Shape, Templates},
     stats::{Machine, Usage, resident_bytes},
@@ -344,12 +344,13 @@ impl Report for Recovery {
         let ratio = self.null_engine_percent_of_first_progress;
         write!(
             text,
-            "the null engine takes {ratio:.0} % of the coordinator's time to first progress\nheld attempts not confirmed after the restart: {}\nsteps run again: {}{}\nall workflows ended {:.1} s after the restart, {} steps done\n{}",
+            "the null engine takes {ratio:.0} % of the coordinator's time to first progress\nheld attempts not confirmed after the restart: {}\nsteps run again: {}{}\nall workflows ended {:.1} s after the restart, {} steps done\n{}{}",
             self.held_not_kept,
             self.steps_run_again,
             self.examples.iter().fold(String::new(), |all, one| all + " " + one),
             self.all_done_s,
             self.steps_done_after,
+            noise([self.coordinator.other_cores, self.null_engine.other_cores]),
             Goal::lines(&self.goals)
         )
         .expect("a string takes everything");

@@ -62,6 +62,19 @@ impl Goal {
     }
 }
 
+/// Says so when other work on the machine spoilt the figures; these many cores were busy with it.
+pub(crate) fn noise(other_cores: impl IntoIterator<Item = f64>) -> String {
+    const A_LITTLE: f64 = 0.15;
+    let most = other_cores.into_iter().fold(0.0, f64::max);
+    if most > A_LITTLE {
+        format!(
+            "warning: other work kept up to {most:.1} cores busy; these are figures of a smaller machine\n"
+        )
+    } else {
+        String::new()
+    }
+}
+
 /// One number in relation to another, in percent; 0 when there is nothing to compare with.
 pub(crate) fn percent(part: f64, whole: f64) -> f64 {
     if whole > 0.0 {

@@ -2,34 +2,26 @@
 //!
 //! A step counts when the coordinator has said that its result is stored. Each takes two group commits: the ack, and the
 //! result together with the next step's lease.
+//!
+//! A machine that is shared does not run at one speed. So there are several rounds, each with both servers begun anew one
+//! after the other, and what is said at the end are medians.
 
-use std::{
-    cell::Cell,
-    fmt::Write as _,
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+mod side;
+
+use std::{fmt::Write as _, fs};
 
 use anyhow::Context as _;
 use clap::Args;
-use drover_proto::v1;
 use serde::Serialize;
 
+use self::side::{Side, side};
 use crate::{
     host::Host,
-    load::{
-        Steps,
-        kind::step_id,
-        operator::Operator,
-        session::{Session, Worker},
-    },
-    metrics::{Batches, Commits},
-    place::{self, Place},
-    report::{Common, Goal, Report, percent, say},
-    server::{self, Engine, Server},
-    shape::{Shape, Templates},
-    stats::{Machine, Summary, Usage, Used, resident_bytes},
+    place::Place,
+    report::{Common, Goal, Report, noise, percent, say},
+    server::Engine,
+    shape::Shape,
+    stats::Summary,
 };
 
 /// Steps of a workflow.
@@ -42,12 +34,15 @@ const GOAL_PERCENT: f64 = 50.0;
 /// How the scenario runs.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Seconds that are measured
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// Seconds that are measured, in each round and of each server
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Seconds before them
     #[arg(long, value_name = "N", default_value_t = 3)]
     warm_up: u64,
+    /// Rounds
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Workflows in flight, and offers that the worker takes at once
     #[arg(long, value_name = "N", default_value_t = 512)]
     in_flight: u32,
@@ -63,9 +58,11 @@ pub(crate) struct Throughput {
     in_flight: u32,
     steps_per_workflow: u32,
     warm_up_s: u64,
-    coordinator: Side,
-    null_engine: Side,
+    /// Medians of the rounds.
+    steps_per_s: f64,
+    null_engine_steps_per_s: f64,
     percent_of_null_engine: f64,
+    rounds: Vec<Round>,
     event_bytes_per_step: usize,
     /// Records of the real run that the null engine leaves out.
     other_records_percent: f64,
@@ -73,38 +70,32 @@ pub(crate) struct Throughput {
     goals: Vec<Goal>,
 }
 
-/// One server's figures.
+/// Both servers, one after the other.
 #[derive(Debug, Serialize)]
-struct Side {
-    measured_s: f64,
-    steps_per_s: f64,
-    server: Used,
-    server_resident_mib: u64,
-    client_cores: f64,
-    /// What everything else on the machine used; more than a little spoils the figures.
-    other_cores: f64,
-    batches: Batches,
-    /// Growth of the data folder.
-    disk_bytes_per_step: f64,
-    /// What went to the device, rewritten pages included.
-    written_bytes_per_step: f64,
+struct Round {
+    coordinator: Side,
+    null_engine: Side,
+    percent_of_null_engine: f64,
 }
 
-/// Runs both sides, one after the other.
+/// Runs every round.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Throughput> {
     let place = Place::make(&options.common.place)?;
     let disk_append = place.fdatasync()?;
-    let data = place.folder("coordinator");
-    let (coordinator, templates) = side(options, Engine::Coordinator, &data).await?;
-    let shape = Shape::of_run(&data, STEPS, &templates)?;
-    let path = place.folder("shape.json");
-    shape.save(&path)?;
-    let (null_engine, _) = side(options, Engine::Null(&path), &place.folder("null")).await?;
-    let ratio = percent(coordinator.steps_per_s, null_engine.steps_per_s);
+    let (mut rounds, mut shape) = (Vec::new(), None);
+    for n in 1..=options.rounds {
+        let (round, measured) = round(options, &place, n).await?;
+        rounds.push(round);
+        shape = Some(measured);
+    }
+    let shape = shape.context("there is at least one round")?;
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+    let steps_per_s = of(|round| round.coordinator.steps_per_s);
+    let ratio = of(|round| round.percent_of_null_engine);
     let goals = vec![
         Goal {
             what: "at least 12,000 steps/s on 2 cores",
-            is_met: coordinator.steps_per_s >= GOAL_STEPS_PER_S,
+            is_met: steps_per_s >= GOAL_STEPS_PER_S,
         },
         Goal {
             what: "at least 50 % of the null engine",
@@ -117,9 +108,10 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Throughput> {
         in_flight: options.in_flight,
         steps_per_workflow: STEPS,
         warm_up_s: options.warm_up,
-        coordinator,
-        null_engine,
+        steps_per_s,
+        null_engine_steps_per_s: of(|round| round.null_engine.steps_per_s),
         percent_of_null_engine: ratio,
+        rounds,
         event_bytes_per_step: shape.step_bytes(),
         other_records_percent: shape.other_records_percent,
         disk_append,
@@ -127,190 +119,67 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Throughput> {
     })
 }
 
-/// The worker's steps.
-struct Noop<'a> {
-    stored: &'a Cell<u64>,
-    last: String,
-    ended: u32,
-    dismissed: u64,
-    offer: Option<v1::Offer>,
-}
-
-impl Steps for Noop<'_> {
-    fn offered(&mut self, offer: &v1::Offer) {
-        if self.offer.is_none() {
-            self.offer = Some(offer.clone());
-        }
+async fn round(options: &Options, place: &Place, n: u32) -> anyhow::Result<(Round, Shape)> {
+    let (data, null) = (place.folder("coordinator"), place.folder("null"));
+    say(&format!("throughput: round {n}, coordinator"));
+    let (coordinator, templates) = side(options, Engine::Coordinator, &data).await?;
+    let shape = Shape::of_run(&data, STEPS, &templates)?;
+    let path = place.folder("shape.json");
+    shape.save(&path)?;
+    say(&format!("throughput: round {n}, null engine"));
+    let (null_engine, _) = side(options, Engine::Null(&path), &null).await?;
+    for folder in [data, null] {
+        fs::remove_dir_all(folder)?;
     }
-
-    fn confirmed(&mut self, _: &v1::AttemptRef) -> bool {
-        true
-    }
-
-    fn stored(&mut self, attempt: &v1::AttemptRef) {
-        self.stored.set(self.stored.get() + 1);
-        if attempt.step == self.last {
-            self.ended += 1;
-        }
-    }
-
-    fn dismissed(&mut self, _: &v1::AttemptRef) {
-        self.dismissed += 1;
-    }
-}
-
-async fn side(
-    options: &Options,
-    engine: Engine<'_>,
-    data: &Path,
-) -> anyhow::Result<(Side, Templates)> {
-    say(&format!("throughput: {engine:?}"));
-    let mut server = Server::spawn(engine, data, server::ANY)?;
-    let ready = server.ready().await?;
-    let (mut session, _) = Worker::new()
-        .connect(ready.listen, options.in_flight, Vec::new())
-        .await?;
-    let mut operator = Operator::connect(ready.listen).await?;
-    if matches!(engine, Engine::Coordinator) {
-        operator.register(STEPS).await?;
-    }
-    let stored = Cell::new(0);
-    let mut steps = Noop {
-        stored: &stored,
-        last: step_id(STEPS),
-        ended: options.in_flight,
-        dismissed: 0,
-        offer: None,
+    let round = Round {
+        percent_of_null_engine: percent(coordinator.steps_per_s, null_engine.steps_per_s),
+        coordinator,
+        null_engine,
     };
-    let mut started = None;
-    // Both run in this task; the one that is dropped is the load, whose work is over then.
-    let measured = tokio::select! {
-        failed = drive(&mut session, &mut operator, &mut steps, &mut started) => {
-            failed.with_context(|| format!("the server said: {}", server.last_words()))?;
-            unreachable!("a load ends only with an error")
-        }
-        measured = measure(options, &server, ready.http, data, &stored) => measured?,
-    };
-    anyhow::ensure!(
-        steps.dismissed == 0,
-        "{} attempts were dismissed: the figures are not those of a healthy run",
-        steps.dismissed
-    );
-    server.kill().await?;
-    let templates = Templates {
-        offer: steps.offer.context("nothing was offered")?,
-        started: started.context("nothing was started")?,
-    };
-    Ok((measured, templates))
+    Ok((round, shape))
 }
 
-/// Keeps so many workflows in flight as `steps` began with.
-async fn drive(
-    session: &mut Session,
-    operator: &mut Operator,
-    steps: &mut Noop<'_>,
-    first: &mut Option<v1::StartWorkflowResponse>,
-) -> anyhow::Result<()> {
-    loop {
-        for _ in 0..std::mem::take(&mut steps.ended) {
-            operator.start();
-        }
-        // Both are cancel-safe; the bodies do not await.
-        tokio::select! {
-            turned = session.turn(steps) => turned?,
-            started = operator.started() => {
-                let started = started?;
-                first.get_or_insert(started);
-            }
-        }
-    }
-}
-
-/// A moment of a run.
-struct Moment {
-    at: Instant,
-    stored: u64,
-    server: Usage,
-    client: Usage,
-    machine: Machine,
-    commits: Commits,
-    disk: u64,
-}
-
-impl Moment {
-    async fn now(
-        server: &Server,
-        http: SocketAddr,
-        data: &Path,
-        stored: &Cell<u64>,
-    ) -> anyhow::Result<Self> {
-        let commits = Commits::read(http).await?;
-        let (server, client) = (Usage::of(server.pid()), Usage::of(std::process::id()));
-        Ok(Self {
-            at: Instant::now(),
-            stored: stored.get(),
-            machine: Machine::now(&[&server, &client]),
-            server,
-            client,
-            commits,
-            disk: place::size(data),
-        })
-    }
-}
-
-async fn measure(
-    options: &Options,
-    server: &Server,
-    http: SocketAddr,
-    data: &Path,
-    stored: &Cell<u64>,
-) -> anyhow::Result<Side> {
-    tokio::time::sleep(Duration::from_secs(options.warm_up)).await;
-    let before = Moment::now(server, http, data, stored).await?;
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-    let after = Moment::now(server, http, data, stored).await?;
-    let window = after.at - before.at;
-    let seconds = window.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "counts of a run are small")]
-    let number = |n: u64| n as f64;
-    let steps = number(after.stored - before.stored);
-    anyhow::ensure!(
-        steps > 0.0,
-        "no step ended in the window; the server said: {}",
-        server.last_words()
-    );
-    let used = after.server.since(&before.server, window);
-    Ok(Side {
-        measured_s: seconds,
-        steps_per_s: steps / seconds,
-        server_resident_mib: resident_bytes(server.pid()) >> 20,
-        client_cores: after.client.since(&before.client, window).cores,
-        other_cores: after.machine.others_since(&before.machine),
-        batches: after.commits.since(&before.commits, seconds),
-        disk_bytes_per_step: number(after.disk.saturating_sub(before.disk)) / steps,
-        written_bytes_per_step: number(used.written_bytes) / steps,
-        server: used,
-    })
+/// The middle one; of an even number the lower of the two.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[(figures.len() - 1) / 2]
 }
 
 impl Report for Throughput {
     fn text(&self) -> String {
         let mut text = format!(
-            "throughput: {} workflows in flight, {} no-op steps each; {:.1} s measured after {} s of warm-up\n{}\n",
+            "throughput: {} workflows in flight, {} no-op steps each; {} s of warm-up before each window\n{}\n",
             self.in_flight,
             self.steps_per_workflow,
-            self.coordinator.measured_s,
             self.warm_up_s,
             self.host.line()
         );
-        self.coordinator.write(&mut text, "coordinator");
-        self.null_engine.write(&mut text, "null engine");
-        let (ratio, bytes) = (self.percent_of_null_engine, self.event_bytes_per_step);
-        let other = self.other_records_percent;
+        for (n, round) in (1..).zip(&self.rounds) {
+            let seconds = round.coordinator.measured_s;
+            let ratio = round.percent_of_null_engine;
+            writeln!(text, "round {n}, {seconds:.1} s each: {ratio:.0} %")
+                .expect("a string takes everything");
+            round.coordinator.write(&mut text, "coordinator");
+            round.null_engine.write(&mut text, "null engine");
+        }
+        let Self {
+            steps_per_s,
+            null_engine_steps_per_s,
+            percent_of_null_engine,
+            event_bytes_per_step,
+            other_records_percent,
+            ..
+        } = self;
         let disk = self.disk_append.line();
+        let others = self
+            .rounds
+            .iter()
+            .flat_map(|round| [&round.coordinator, &round.null_engine])
+            .map(|side| side.other_cores);
         write!(
             text,
-            "the coordinator reaches {ratio:.0} % of the null engine\nevents: {bytes} bytes a step; records that the null engine leaves out: {other:.1} %\nthe bare disk, one small append and fdatasync at a time: {disk}\n{}",
+            "medians: {steps_per_s:.0} durable steps/s, null engine {null_engine_steps_per_s:.0}, ratio {percent_of_null_engine:.0} %\nevents: {event_bytes_per_step} bytes a step; records that the null engine leaves out: {other_records_percent:.1} %\nthe bare disk, one small append and fdatasync at a time: {disk}\n{}{}",
+            noise(others),
             Goal::lines(&self.goals)
         )
         .expect("a string takes everything");
@@ -318,35 +187,14 @@ impl Report for Throughput {
     }
 }
 
-impl Side {
-    fn write(&self, text: &mut String, name: &str) {
-        let Self {
-            steps_per_s,
-            client_cores,
-            other_cores,
-            server_resident_mib,
-            disk_bytes_per_step,
-            written_bytes_per_step,
-            ..
-        } = self;
-        let cores = self.server.cores;
-        let threads: Vec<String> = self
-            .server
-            .cores_by_thread
-            .iter()
-            .map(|(name, cores)| format!("{name} {cores:.2}"))
-            .collect();
-        let Batches {
-            commits_per_s,
-            records_per_commit,
-            commit_ms,
-            commit_share_percent,
-        } = self.batches;
-        write!(
-            text,
-            "{name}: {steps_per_s:.0} durable steps/s\n  cores: server {cores:.2} ({}), client {client_cores:.2}, others {other_cores:.2}\n  commits: {commits_per_s:.0}/s of {records_per_commit:.0} records, {commit_ms:.2} ms each, {commit_share_percent:.0} % of the time\n  disk: the folder grew by {disk_bytes_per_step:.0} bytes a step, {written_bytes_per_step:.0} were written\n  memory: {server_resident_mib} MiB resident\n",
-            threads.join(", ")
-        )
-        .expect("a string takes everything");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one_whatever_the_order() {
+        for figures in [vec![3.0, 1.0, 2.0], vec![2.0], vec![9.0, 2.0, 1.0, 3.0]] {
+            assert!((median(figures) - 2.0).abs() < f64::EPSILON);
+        }
     }
 }
