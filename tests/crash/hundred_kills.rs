@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use crate::DROVER;
 use drover_proto::v1::WorkflowState;
+use drover_sim::differences;
 use system_tests::{
     client::summary,
-    differences,
     town::{Plan, Town},
 };
 

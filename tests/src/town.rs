@@ -13,7 +13,6 @@ use std::{
 
 use drover_proto::v1;
 use drover_sim::{LedgerEntry, WorldClient, ledger};
-use drover_step_api::LossPolicy;
 use drover_steps_capa::AWS_LIVE_MIGRATION;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -371,23 +370,8 @@ impl Town {
 
     /// Asserts what the ledger proves: nothing superseded acted, and nothing was done twice.
     pub async fn assert_ledger_is_clean(&self) -> Vec<LedgerEntry> {
-        let kinds = drover_worker::registry().unwrap();
-        let declared = |kind: &str| {
-            let (name, version) = kind.split_once('/').unwrap();
-            kinds
-                .get(name, version.parse().unwrap())
-                .unwrap()
-                .declaration()
-        };
         let entries = self.reality.ledger(0).await.unwrap();
-        let violations = ledger::check(
-            &entries,
-            |kind, effect| {
-                let mut effects = declared(kind).effects.iter();
-                effects.any(|known| known.name == effect && known.repeatable)
-            },
-            |kind| declared(kind).loss_policy == LossPolicy::RaceOk,
-        );
+        let violations = ledger::check_kinds(&entries, &drover_worker::registry().unwrap());
         assert_eq!(violations, []);
         entries
     }

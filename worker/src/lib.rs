@@ -29,7 +29,7 @@ use std::{io, sync::Arc};
 use drover_step_api::{Clock, Registry};
 
 pub use agent::{End, Handle};
-pub use families::registry;
+pub use families::{StepKinds, registry};
 
 use crate::{
     agent::Agent,

@@ -42,15 +42,19 @@ pub(crate) struct Client {
     pub(crate) admin: AdminServiceClient<Named>,
 }
 
+/// `host:port` as a URL; what has a scheme stays as it is.
+pub(crate) fn url(address: &str) -> String {
+    if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("http://{address}")
+    }
+}
+
 impl Client {
     /// Connects.
     pub(crate) async fn connect(address: &str, timeout: Duration) -> Outcome<Self> {
-        let uri = if address.contains("://") {
-            address.to_owned()
-        } else {
-            format!("http://{address}")
-        };
-        let endpoint = Endpoint::try_from(uri)
+        let endpoint = Endpoint::try_from(url(address))
             .map_err(|error| Failure::usage(format!("{address:?} is no address: {error}")))?
             .connect_timeout(timeout.min(Duration::from_secs(10)))
             .tcp_nodelay(true);

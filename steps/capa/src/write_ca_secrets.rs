@@ -111,14 +111,8 @@ impl Step<Ports> for WriteCaSecrets {
     ) -> Result<Observed<Output>, StepError> {
         let bundle = ctx.ports().ca_source(&params.cluster).fetch().await?;
         let wanted = wanted(&params.cluster, &bundle)?;
-        Ok(
-            match secrets::observe(ctx, &params.place(), &wanted).await? {
-                Observed::NotDone => Observed::NotDone,
-                Observed::Partial => Observed::Partial,
-                Observed::Foreign(why) => Observed::Foreign(why),
-                Observed::Done(secrets) => Observed::Done(Output { secrets }),
-            },
-        )
+        let observed = secrets::observe(ctx, &params.place(), &wanted).await?;
+        Ok(observed.map(|secrets| Output { secrets }))
     }
 
     async fn compensate(&self, ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {

@@ -6,7 +6,7 @@
 //! * Idempotency: created if missing, left if equal, never overwritten.
 //! * Compensation: undo; deletes it if this migration wrote it.
 
-use drover_model::{digest, names};
+use drover_model::{cr::keys, digest, names};
 use drover_ports::{Ports, SecretBytes};
 use drover_step_api::{
     Class, Compensation, Context, Declaration, Effect, LossPolicy, Observed, Reach, Role, Step,
@@ -63,7 +63,7 @@ impl Step<Ports> for WriteEncryptionConfig {
             .find_secret(&params.namespace, &name)
             .await?;
         match found {
-            Some(secret) if secrets::is_rotating(&secret.annotations) => Err(StepError::refused(
+            Some(secret) if keys::is_rotating(&secret.annotations) => Err(StepError::refused(
                 "encryption-rotates",
                 format!("the key in Secret {name} is being rotated; wait until that is over"),
             )),
@@ -83,14 +83,8 @@ impl Step<Ports> for WriteEncryptionConfig {
         params: &Params,
     ) -> Result<Observed<Output>, StepError> {
         let wanted = wanted(ctx, params).await?;
-        Ok(
-            match secrets::observe(ctx, &params.place(), &wanted).await? {
-                Observed::NotDone => Observed::NotDone,
-                Observed::Partial => Observed::Partial,
-                Observed::Foreign(why) => Observed::Foreign(why),
-                Observed::Done(secrets) => Observed::Done(Output { secrets }),
-            },
-        )
+        let observed = secrets::observe(ctx, &params.place(), &wanted).await?;
+        Ok(observed.map(|secrets| Output { secrets }))
     }
 
     async fn compensate(&self, ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {

@@ -70,14 +70,8 @@ impl Step<Ports> for WriteServiceAccountKeys {
         params: &Params,
     ) -> Result<Observed<Output>, StepError> {
         let wanted = wanted(ctx, params).await?;
-        Ok(
-            match secrets::observe(ctx, &params.place(), &wanted).await? {
-                Observed::NotDone => Observed::NotDone,
-                Observed::Partial => Observed::Partial,
-                Observed::Foreign(why) => Observed::Foreign(why),
-                Observed::Done(secrets) => Observed::Done(Output { secrets }),
-            },
-        )
+        let observed = secrets::observe(ctx, &params.place(), &wanted).await?;
+        Ok(observed.map(|secrets| Output { secrets }))
     }
 
     async fn compensate(&self, ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {

@@ -18,6 +18,7 @@ use crate::{
     defaults::{RETRY, timeouts},
     insist::insist,
     kinds,
+    target::still_there,
 };
 
 /// See the module.
@@ -90,15 +91,7 @@ impl Step<Ports> for FirstNode {
     };
 
     async fn pre(&self, ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
-        let object = ObjectRef::new(&kinds::cluster(), &params.namespace, &params.cluster);
-        let found = ctx.ports().vintage_mc().find(&object).await?;
-        match found {
-            Some(cluster) if cluster["metadata"].get("deletionTimestamp").is_none() => Ok(()),
-            _ => Err(StepError::gone(format!(
-                "the vintage Cluster {}/{} does not exist any more, or is being deleted",
-                params.namespace, params.cluster
-            ))),
-        }
+        still_there(ctx, &params.namespace, &params.cluster).await
     }
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {

@@ -7,6 +7,7 @@ pub mod first_node;
 mod insist;
 mod kinds;
 pub mod preflight;
+mod target;
 
 use drover_ports::Ports;
 use drover_step_api::{Registry, RegistryError};

@@ -76,6 +76,12 @@ impl Gvk {
         }
     }
 
+    /// From what stands in an object: `apps/v1`, or `v1` in the core group.
+    pub fn of(api_version: &str, kind: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self::new(group, version, kind)
+    }
+
     /// `group/version`, or `version` in the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

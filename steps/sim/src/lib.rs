@@ -8,7 +8,7 @@
 //!   something that a real cluster needs leaves a gap in what customers see, or an accident, in the [`Report`].
 //! * *Doors* (`doors`) are what outside calls see. [`LocalWorld`] gives a door in memory on tokio's time; [`serve`]
 //!   and [`WorldClient`] the same over gRPC, for processes, with a journal underneath that survives SIGKILL.
-//! * The *ledger* keeps every outside call, and [`ledger::check`] says what it proves.
+//! * The *ledger* keeps every outside call, and [`ledger::check_kinds`] says what it proves.
 //!
 //! Nothing here knows an SDK, and nothing knows which steps there are.
 
@@ -47,6 +47,7 @@ pub use keys::{ClusterKeys, KeyRing};
 pub use latency::Latency;
 pub use ledger::LedgerEntry;
 pub use local::{LocalClock, LocalDoor, LocalWorld};
+pub use normalized::differences;
 pub use report::{ClusterReport, ClusterState, Report};
 pub use samples::{generate, generate_for, sample_crs};
 pub use server::{ServeOptions, serve};

@@ -363,3 +363,21 @@ fn scrub(value: &Value, names: &Names) -> Value {
         scalar => scalar.clone(),
     }
 }
+
+/// What differs between two worlds as [`World::normalized`] gives them: one line a place, `path: this became that`.
+pub fn differences(before: &Value, after: &Value) -> Vec<String> {
+    fn walk(path: &str, a: &Value, b: &Value, into: &mut Vec<String>) {
+        match (a.as_object(), b.as_object()) {
+            (Some(x), Some(y)) => {
+                for key in x.keys().chain(y.keys().filter(|key| !x.contains_key(*key))) {
+                    walk(&format!("{path}/{key}"), &a[key], &b[key], into);
+                }
+            }
+            _ if a != b => into.push(format!("{path}: {a} became {b}")),
+            _ => {}
+        }
+    }
+    let mut into = Vec::new();
+    walk("", before, after, &mut into);
+    into
+}

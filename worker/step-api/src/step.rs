@@ -22,6 +22,18 @@ pub enum Observed<O> {
     Foreign(String),
 }
 
+impl<O> Observed<O> {
+    /// The same with another output.
+    pub fn map<T>(self, output: impl FnOnce(O) -> T) -> Observed<T> {
+        match self {
+            Self::NotDone => Observed::NotDone,
+            Self::Done(done) => Observed::Done(output(done)),
+            Self::Partial => Observed::Partial,
+            Self::Foreign(why) => Observed::Foreign(why),
+        }
+    }
+}
+
 /// What `observe` says once its output has become JSON.
 pub type ObservedJson = Observed<Value>;
 

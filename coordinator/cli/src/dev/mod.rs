@@ -128,11 +128,15 @@ fn signals() -> Outcome<drover_process::signals::Signals> {
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))
 }
 
-/// The step kinds of this build, for validation without a coordinator.
+/// The step kinds of this build.
+fn registry() -> Outcome<drover_worker::StepKinds> {
+    drover_worker::registry()
+        .map_err(|error| Failure::failed(format!("the step kinds of this build: {error}")))
+}
+
+/// Their declarations, for validation without a coordinator.
 pub(crate) fn built_in_kinds() -> Outcome<Kinds> {
-    let registry = drover_worker::registry()
-        .map_err(|error| Failure::failed(format!("the step kinds of this build: {error}")))?;
-    drover_worker::kinds::declarations(&registry)
+    drover_worker::kinds::declarations(&registry()?)
         .into_iter()
         .map(|kind| {
             let kind = kinds::declaration(kind)?;

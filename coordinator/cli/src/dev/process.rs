@@ -21,7 +21,10 @@ use super::{
     clock::SimulatedClock,
     clusters::{self, Source},
 };
-use crate::failure::{Failure, Outcome};
+use crate::{
+    client::url,
+    failure::{Failure, Outcome},
+};
 
 /// How long a coordinator waits for the simulated world when it starts.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -175,12 +178,4 @@ pub(super) async fn worker(args: WorkerProcess) -> Outcome {
     let ready = |http| say_ready(&Ready { listen: None, http });
     let served = drover_worker::program::run(config, &args.settings.world, ready, end).await;
     served.map_err(|error| failed(&error))
-}
-
-fn url(address: &str) -> String {
-    if address.contains("://") {
-        address.to_owned()
-    } else {
-        format!("http://{address}")
-    }
 }

@@ -1,6 +1,6 @@
 //! What came of a demo.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use drover_core::{
     time::Timestamp,
@@ -52,29 +52,10 @@ impl Verdict {
         let failed = |error: drover_sim::WorldError| Failure::failed(error.to_string());
         let world = town.world.report().await.map_err(failed)?;
         let entries = town.world.ledger(0).await.map_err(failed)?;
-        let kinds = super::built_in_kinds()?;
-        let kinds: BTreeMap<String, _> = kinds
-            .iter()
-            .map(|(name, kind)| (name.to_string(), kind))
-            .collect();
-        let repeatable = |kind: &str, effect: &str| {
-            kinds.get(kind).is_some_and(|kind| {
-                kind.effects
-                    .iter()
-                    .any(|declared| declared.name == effect && declared.repeatable)
-            })
-        };
-        let race_ok = |kind: &str| {
-            kinds.get(kind).is_some_and(|kind| {
-                matches!(
-                    kind.loss_policy,
-                    drover_core::declaration::LossPolicy::RaceOk
-                )
-            })
-        };
+        let kinds = super::registry()?;
         Ok(Self {
             changes: entries.iter().filter(|entry| entry.changed).count(),
-            violations: ledger::check(&entries, repeatable, race_ok)
+            violations: ledger::check_kinds(&entries, &kinds)
                 .iter()
                 .map(ToString::to_string)
                 .collect(),

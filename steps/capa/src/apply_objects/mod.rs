@@ -216,9 +216,8 @@ fn decorated(ctx: &Context<Ports>, params: &Params) -> Vec<Value> {
 
 fn reference(object: &Value) -> ObjectRef {
     let named = drover_model::TargetObject::of(object);
-    let (group, version) = named.api_version.split_once('/').unwrap_or_default();
     ObjectRef::new(
-        &Gvk::new(group, version, &named.kind),
+        &Gvk::of(&named.api_version, &named.kind),
         &named.namespace,
         &named.name,
     )

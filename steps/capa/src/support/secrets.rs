@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use drover_model::{cr::keys, names};
+use drover_model::names;
 use drover_ports::{ObjectRef, Ports, SecretBytes, SecretObject, SecretRef};
 use drover_step_api::{Context, Observed, StepError};
 
@@ -206,11 +206,4 @@ pub(crate) async fn vintage_value(
         .filter(|value| !value.is_empty())
         .cloned()
         .ok_or_else(|| missing(format!("Secret {namespace}/{name} has no key {key:?}")))
-}
-
-/// Whether the encryption Secret's key is being rotated.
-pub(crate) fn is_rotating(annotations: &BTreeMap<String, String>) -> bool {
-    [keys::ROTATION_IN_PROGRESS, keys::FORCE_ROTATION]
-        .iter()
-        .any(|key| annotations.get(*key).is_some_and(|value| value == "true"))
 }

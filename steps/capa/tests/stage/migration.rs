@@ -229,21 +229,8 @@ impl Migration {
 
     /// Asserts what the ledger proves: nothing superseded acted, and nothing was done twice.
     pub(crate) fn assert_ledger_is_clean(&self) {
-        let kinds = kinds();
-        let declared = |kind: &str| {
-            let (name, version) = kind.split_once('/').unwrap();
-            let kind = kinds.get(name, version.parse().unwrap());
-            kind.unwrap().declaration()
-        };
         let world = self.town.world.now();
-        let violations = ledger::check(
-            world.ledger(0),
-            |kind, effect| {
-                let effects = declared(kind).effects;
-                effects.iter().any(|e| e.name == effect && e.repeatable)
-            },
-            |kind| declared(kind).loss_policy == LossPolicy::RaceOk,
-        );
+        let violations = ledger::check_kinds(world.ledger(0), &kinds());
         assert_eq!(violations, []);
     }
 

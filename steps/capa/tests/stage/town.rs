@@ -132,8 +132,7 @@ impl Town {
 
     /// One of its objects on a management cluster.
     pub(crate) fn object(&self, api_version: &str, kind: &str, name: &str) -> ObjectRef {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        ObjectRef::new(&Gvk::new(group, version, kind), &self.namespace, name)
+        ObjectRef::new(&Gvk::of(api_version, kind), &self.namespace, name)
     }
 
     /// As [`Town::by_hand`], of AWS.

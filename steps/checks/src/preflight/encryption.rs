@@ -32,15 +32,7 @@ pub(super) async fn check(look: &Look<'_>) -> Findings {
             format!("Secret {name} has no key \"encryption\""),
         ));
     }
-    let rotating = [keys::ROTATION_IN_PROGRESS, keys::FORCE_ROTATION]
-        .iter()
-        .any(|key| {
-            secret
-                .annotations
-                .get(*key)
-                .is_some_and(|value| value == "true")
-        });
-    if rotating {
+    if keys::is_rotating(&secret.annotations) {
         found.push(blocker(
             "encryption-rotates",
             format!("the key in Secret {name} is being rotated; wait until that is over"),

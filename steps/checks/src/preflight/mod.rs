@@ -40,7 +40,10 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::defaults::{RETRY, timeouts};
+use crate::{
+    defaults::{RETRY, timeouts},
+    target::still_there,
+};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -275,16 +278,7 @@ impl Step<Ports> for Preflight {
                 ),
             ));
         }
-        let object =
-            drover_ports::ObjectRef::new(&crate::kinds::cluster(), &plan.namespace, &plan.id);
-        let found = ctx.ports().vintage_mc().find(&object).await?;
-        match found {
-            Some(cluster) if cluster["metadata"].get("deletionTimestamp").is_none() => Ok(()),
-            _ => Err(StepError::gone(format!(
-                "the vintage Cluster {}/{} does not exist any more, or is being deleted",
-                plan.namespace, plan.id
-            ))),
-        }
+        still_there(ctx, &plan.namespace, &plan.id).await
     }
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {

@@ -1,5 +1,7 @@
 //! Labels, annotations and finalizers of vintage objects.
 
+use std::collections::BTreeMap;
+
 /// Label: which cluster an object belongs to.
 pub const CLUSTER: &str = "giantswarm.io/cluster";
 /// Label: the same, in Cluster API's words.
@@ -89,3 +91,10 @@ pub const FINALIZER_CONTROL_PLANE: &str =
 /// Finalizer of cluster-operator on `MachineDeployment`.
 pub const FINALIZER_MACHINE_DEPLOYMENT: &str =
     "operatorkit.giantswarm.io/cluster-operator-machine-deployment-controller";
+
+/// Whether the annotations of the encryption Secret say that its key is being rotated.
+pub fn is_rotating(annotations: &BTreeMap<String, String>) -> bool {
+    [ROTATION_IN_PROGRESS, FORCE_ROTATION]
+        .iter()
+        .any(|key| annotations.get(*key).is_some_and(|value| value == "true"))
+}

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use drover_step_api::Fence;
+use drover_ports::Ports;
+use drover_step_api::{Fence, LossPolicy, Registry};
 use serde::{Deserialize, Serialize};
 
 use super::LedgerEntry;
@@ -66,9 +67,30 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Checks a ledger against what these kinds declare. A kind that is not among them may repeat nothing.
+pub fn check_kinds<'a>(
+    entries: impl IntoIterator<Item = &'a LedgerEntry>,
+    kinds: &Registry<Ports>,
+) -> Vec<Violation> {
+    let declared = |kind: &str| {
+        let (name, version) = kind.split_once('/')?;
+        Some(kinds.get(name, version.parse().ok()?)?.declaration())
+    };
+    check(
+        entries,
+        |kind, effect| {
+            let effects = declared(kind).map_or(&[][..], |kind| kind.effects);
+            effects
+                .iter()
+                .any(|known| known.name == effect && known.repeatable)
+        },
+        |kind| declared(kind).is_some_and(|kind| kind.loss_policy == LossPolicy::RaceOk),
+    )
+}
+
 /// Checks a ledger. `repeatable` says of a step kind (`name/version`) and an effect whether it may change the world again;
 /// `race_ok` says of a kind whether two attempts may act at once.
-pub fn check<'a>(
+fn check<'a>(
     entries: impl IntoIterator<Item = &'a LedgerEntry>,
     repeatable: impl Fn(&str, &str) -> bool,
     race_ok: impl Fn(&str) -> bool,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::FaultKind;
 
-pub use check::{Violation, check};
+pub use check::{Violation, check_kinds};
 
 /// One outside call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,148 @@
+//! What there is in AWS, as far as steps look at it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Tags, or tags that must be equal.
+pub type Tags = BTreeMap<String, String>;
+
+/// An EC2 instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// `i-…`
+    pub id: String,
+    /// `pending`, `running`, `shutting-down`, `stopping`, `stopped`.
+    pub state: String,
+    /// Private DNS name; CAPI nodes are named so.
+    pub private_dns: String,
+    /// Private IPv4 address.
+    pub private_ip: String,
+    /// Availability zone.
+    pub zone: String,
+    /// Subnet id.
+    pub subnet: String,
+    /// Security group ids.
+    pub security_groups: Vec<String>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A VPC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vpc {
+    /// `vpc-…`
+    pub id: String,
+    /// Primary CIDR.
+    pub cidr: String,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subnet {
+    /// `subnet-…`
+    pub id: String,
+    /// Availability zone.
+    pub zone: String,
+    /// CIDR.
+    pub cidr: String,
+    /// `AvailableIpAddressCount`.
+    pub available_ips: u32,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A route table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTable {
+    /// `rtb-…`
+    pub id: String,
+    /// Explicitly associated subnets.
+    pub subnets: Vec<String>,
+    /// True for the VPC's main table.
+    pub main: bool,
+    /// Routes, ordered by destination.
+    pub routes: Vec<Route>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// CIDR or prefix-list id.
+    pub destination: String,
+    /// `local`, `igw-…`, `nat-…`, `pcx-…`, `tgw-…`, `vpce-…`.
+    pub target: String,
+}
+
+/// A security group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityGroup {
+    /// `sg-…`
+    pub id: String,
+    /// Group name.
+    pub name: String,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A classic load balancer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancer {
+    /// Its name.
+    pub name: String,
+    /// Its DNS name.
+    pub dns_name: String,
+    /// `internet-facing` or `internal`.
+    pub scheme: String,
+    /// Registered instances, ordered.
+    pub instances: Vec<String>,
+    /// Zones it is enabled in, ordered.
+    pub zones: Vec<String>,
+    /// Health check target, for example `HTTP:8089/healthz`.
+    pub health_check: String,
+}
+
+/// What a classic load balancer believes of one of its instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceHealth {
+    /// Instance id.
+    pub instance: String,
+    /// `InService`, `OutOfService` or `Unknown`.
+    pub state: String,
+    /// Why, when it is out of service.
+    pub reason: String,
+}
+
+/// An Auto Scaling group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoScalingGroup {
+    /// Its name.
+    pub name: String,
+    /// Wanted instances.
+    pub desired: u32,
+    /// Lower bound.
+    pub min: u32,
+    /// Upper bound.
+    pub max: u32,
+    /// Instance ids, ordered.
+    pub instances: Vec<String>,
+    /// Suspended processes, ordered.
+    pub suspended: Vec<String>,
+    /// Load balancers that its instances join.
+    pub load_balancers: Vec<String>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// A CloudFormation stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// Its name.
+    pub name: String,
+    /// `CREATE_COMPLETE`, `UPDATE_IN_PROGRESS`, …
+    pub status: String,
+}
