@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
@@ -136,14 +137,54 @@ const ARROWS: &[Arrows] = &[
             "drover-process",
             "drover-steps-capa",
             "drover-steps-checks",
+            // From here on with the features `sim` and `real` only, which another test holds.
             "drover-sim",
+            "drover-adapter-aws",
+            "drover-adapter-etcd",
+            "drover-adapter-kube",
+            "drover-adapter-volume",
         ],
-        never: &["sled"],
+        never: &[
+            "sled",
+            "kube*",
+            "k8s-openapi",
+            "aws-*",
+            "etcd-client",
+            "vaultrs",
+        ],
+    },
+    // An adapter knows the ports and its one SDK; adapters meet at the traits of the ports only.
+    Arrows {
+        package: "drover-adapter-aws",
+        ours: &["drover-ports", "drover-step-api"],
+        never: &[
+            "tonic*",
+            "sled",
+            "kube*",
+            "k8s-openapi",
+            "etcd-client",
+            "vaultrs",
+        ],
+    },
+    Arrows {
+        package: "drover-adapter-etcd",
+        ours: &["drover-ports", "drover-step-api"],
+        never: &["sled", "kube*", "k8s-openapi", "aws-*", "vaultrs"],
+    },
+    Arrows {
+        package: "drover-adapter-kube",
+        ours: &["drover-ports", "drover-step-api"],
+        never: &["tonic*", "sled", "aws-*", "etcd-client", "vaultrs"],
+    },
+    Arrows {
+        package: "drover-adapter-volume",
+        ours: &["drover-ports", "drover-step-api"],
+        never: SDKS,
     },
 ];
 
 /// Packages that may depend on everything, because nothing depends on them.
-const LEAVES: &[&str] = &["system-tests", "drover-bench"];
+const LEAVES: &[&str] = &["system-tests", "drover-bench", "drover-lab"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -259,6 +300,58 @@ fn the_command_has_the_engine_and_the_world_for_development_only() {
         .filter(|name| name.starts_with("drover-"))
         .collect();
     assert_eq!(always, ["drover-core", "drover-proto"]);
+}
+
+/// Names of all that a package is built from, with every feature of its own.
+fn built_from(package: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["tree", "--offline", "--all-features", "--package", package])
+        .args(["--edges", "normal,build", "--prefix", "none"])
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let lines = String::from_utf8(tree.stdout).unwrap();
+    lines
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[test]
+fn no_sdk_is_in_the_command_the_coordinator_or_the_simulated_world() {
+    let sdks = |package: &str| -> Vec<String> {
+        let built_from = built_from(package);
+        let is_sdk = |name: &&String| SDKS.iter().any(|pattern| names(pattern, name));
+        built_from.iter().filter(is_sdk).cloned().collect()
+    };
+    for package in ["drover", "drover-coordinator", "drover-sim"] {
+        assert_eq!(sdks(package), Vec::<String>::new(), "{package}");
+    }
+    let of_the_adapter = sdks("drover-adapter-aws");
+    assert!(
+        of_the_adapter.contains(&"aws-sdk-ec2".to_owned()),
+        "the look finds what there is"
+    );
+}
+
+#[test]
+fn the_worker_has_the_worlds_by_feature_only() {
+    let packages = packages();
+    let worker = packages
+        .iter()
+        .find(|package| package.name == "drover-worker")
+        .unwrap();
+    assert!(!worker.features.contains_key("default"));
+    let always: Vec<&str> = worker
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind == DependencyKind::Normal && !dependency.optional)
+        .map(|dependency| dependency.name.as_str())
+        .filter(|name| name.starts_with("drover-adapter-") || *name == "drover-sim")
+        .collect();
+    assert_eq!(always, Vec::<&str>::new());
 }
 
 /// Sources of the workspace, as path from its root and text.

@@ -15,11 +15,15 @@ mod host;
 mod http;
 pub mod kinds;
 mod lease;
+#[cfg(feature = "real")]
+pub mod ledger;
 mod link;
 pub mod metrics;
+pub mod outside;
 pub mod ports;
-#[cfg(feature = "sim")]
 pub mod program;
+#[cfg(feature = "real")]
+pub mod real;
 mod retry;
 pub mod spool;
 pub mod tripwire;

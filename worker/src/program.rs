@@ -8,18 +8,15 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use drover_process::log::Log;
-use drover_sim::WorldClient;
 use drover_step_api::{Class, Reach};
 use tonic::transport::Uri;
 
 use crate::{
     End, Worker,
     config::{Config, default_credits},
+    outside,
     ports::DoorPorts,
 };
-
-/// How long a worker waits for the simulated world when it starts.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The first wait before a worker that lost its session dials again, and the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -42,9 +39,9 @@ pub struct Settings {
     /// Folder of its spool; results wait there until the coordinator has them
     #[arg(long, value_name = "DIR")]
     pub spool: PathBuf,
-    /// Address of the simulated world that every outside call goes to; see `drover dev`
-    #[arg(long, value_name = "ADDRESS")]
-    pub world: String,
+    /// The world that outside calls go to.
+    #[command(flatten)]
+    pub world: outside::Settings,
     /// Places it reaches: vintage-mc, capi-mc, workload, aws, vault, etcd; all of them unless told otherwise
     #[arg(long, value_name = "PLACE", value_delimiter = ',', value_parser = reach)]
     pub reach: Vec<Reach>,
@@ -108,9 +105,7 @@ impl Settings {
         let uri: Uri = url(&self.coordinator)
             .parse()
             .with_context(|| format!("--coordinator {:?} is no address", self.coordinator))?;
-        url(&self.world)
-            .parse::<Uri>()
-            .with_context(|| format!("--world {:?} is no address", self.world))?;
+        self.world.check()?;
         let reach: Vec<Reach> = if self.reach.is_empty() {
             Reach::ALL.to_vec()
         } else {
@@ -141,7 +136,8 @@ impl Settings {
     }
 }
 
-fn url(address: &str) -> String {
+/// An address with its scheme.
+pub(crate) fn url(address: &str) -> String {
     if address.contains("://") {
         address.to_owned()
     } else {
@@ -149,22 +145,21 @@ fn url(address: &str) -> String {
     }
 }
 
-/// Serves every step family against the simulated world until `stop`, then drains. `ready` is called once the worker
-/// dials.
+/// Serves every step family against the chosen world until `stop`, then drains. `ready` is called once the worker dials.
 ///
 /// # Errors
 /// When it does not start, or cannot keep results any more.
 pub async fn run(
     config: Config,
-    world: &str,
+    world: &outside::Settings,
     ready: impl FnOnce(Option<SocketAddr>),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let world = WorldClient::connect(&url(world), PATIENCE).await?;
-    let ports = DoorPorts(Arc::new(world.door()));
+    let (door, clock) = world.open().await?;
+    let ports = DoorPorts(door);
     let registry = crate::registry().context("the step kinds of this build")?;
     let (id, installation) = (config.id.clone(), config.installation.clone());
-    let worker = Worker::new(config, registry, Arc::new(ports), Arc::new(world.clock())).await?;
+    let worker = Worker::new(config, registry, Arc::new(ports), clock).await?;
     tracing::info!(id, installation, http = ?worker.http, "dialing the coordinator");
     ready(worker.http);
     let handle = worker.handle();

@@ -18,6 +18,7 @@ mod ports;
 mod probe;
 mod region_store;
 mod secret;
+mod tunnel;
 
 pub use ca::{CaBundle, CaCall, CaReply, CaSource};
 pub use call::{Call, Caller, Door, Reply};
@@ -32,3 +33,4 @@ pub use ports::Ports;
 pub use probe::{Probe, ProbeCall, ProbeReply, ProbeResult};
 pub use region_store::{RegionStore, StoreCall, StoreReply};
 pub use secret::{SecretBytes, SecretRef};
+pub use tunnel::{Addresses, EtcdIdentity, Host, ObjectStore, Tunnel, TunnelStream};

@@ -1,0 +1,111 @@
+//! Auto Scaling.
+
+use aws_sdk_autoscaling::{
+    Client,
+    types::{AutoScalingGroup as AwsGroup, Filter},
+};
+use drover_ports::{AutoScalingGroup, CloudCall, CloudReply, PortError, PortErrorKind, Tags};
+
+use crate::error::{Asked, sort};
+
+/// How many groups a page holds: the most that the API allows.
+const PAGE: i32 = 100;
+
+/// Carries a call out.
+pub(crate) async fn call(
+    client: &Client,
+    asked: Asked,
+    call: &CloudCall,
+) -> Result<CloudReply, PortError> {
+    match call {
+        CloudCall::DescribeAutoScalingGroups { tags } => groups(client, asked, tags).await,
+        // No request for no processes: that would be about all of them.
+        CloudCall::SuspendProcesses { processes, .. }
+        | CloudCall::ResumeProcesses { processes, .. }
+            if processes.is_empty() =>
+        {
+            Ok(CloudReply::Done)
+        }
+        CloudCall::SuspendProcesses { group, processes } => {
+            let request = client
+                .suspend_processes()
+                .auto_scaling_group_name(group)
+                .set_scaling_processes(Some(processes.clone()));
+            let answer = request.send().await.map_err(|error| sort(asked, error));
+            answer.map(|_| CloudReply::Done)
+        }
+        CloudCall::ResumeProcesses { group, processes } => {
+            let request = client
+                .resume_processes()
+                .auto_scaling_group_name(group)
+                .set_scaling_processes(Some(processes.clone()));
+            let answer = request.send().await.map_err(|error| sort(asked, error));
+            answer.map(|_| CloudReply::Done)
+        }
+        _ => {
+            let why = "this is not Auto Scaling's";
+            Err(PortError::new(PortErrorKind::Bug, asked.action, why))
+        }
+    }
+}
+
+async fn groups(client: &Client, asked: Asked, tags: &Tags) -> Result<CloudReply, PortError> {
+    let filters = tags
+        .iter()
+        .map(|(key, value)| {
+            let filter = Filter::builder().name(format!("tag:{key}"));
+            filter.values(value).build()
+        })
+        .collect();
+    let answer = client
+        .describe_auto_scaling_groups()
+        .set_filters(Some(filters))
+        .into_paginator()
+        .page_size(PAGE)
+        .items()
+        .send()
+        .try_collect()
+        .await
+        .map_err(|error| sort(asked, error))?;
+    let mut found: Vec<_> = answer.iter().map(group).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(CloudReply::Groups(found))
+}
+
+fn text(value: Option<&str>) -> String {
+    value.unwrap_or_default().to_owned()
+}
+
+fn count(value: Option<i32>) -> u32 {
+    value
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or_default()
+}
+
+fn sorted<'s>(texts: impl Iterator<Item = Option<&'s str>>) -> Vec<String> {
+    let mut texts: Vec<String> = texts.flatten().map(ToOwned::to_owned).collect();
+    texts.sort();
+    texts
+}
+
+fn group(from: &AwsGroup) -> AutoScalingGroup {
+    let suspended = from.suspended_processes().iter();
+    AutoScalingGroup {
+        name: text(from.auto_scaling_group_name()),
+        desired: count(from.desired_capacity()),
+        min: count(from.min_size()),
+        max: count(from.max_size()),
+        instances: sorted(
+            from.instances()
+                .iter()
+                .map(|instance| instance.instance_id()),
+        ),
+        suspended: sorted(suspended.map(|process| process.process_name())),
+        load_balancers: from.load_balancer_names().to_vec(),
+        tags: from
+            .tags()
+            .iter()
+            .map(|tag| (text(tag.key()), text(tag.value())))
+            .collect(),
+    }
+}
