@@ -48,6 +48,21 @@ pub fn capa_role(installation: &str) -> String {
     format!("giantswarm-{installation}-capa-controller")
 }
 
+/// Instance profile of control-plane nodes on the Cluster API side.
+pub fn control_plane_profile(id: &str) -> String {
+    format!("control-plane-{id}")
+}
+
+/// Instance profile of a node pool's nodes on the Cluster API side.
+pub fn nodes_profile(id: &str, pool: &str) -> String {
+    format!("nodes-{pool}-{id}")
+}
+
+/// Bucket in which CAPA keeps machines' bootstrap data.
+pub fn ignition_bucket(id: &str, region: &str) -> String {
+    format!("{region}-capa-{id}")
+}
+
 /// Tag on every instance, subnet and group of a vintage stack.
 pub const TAG_CLUSTER: &str = "giantswarm.io/cluster";
 /// Tag: which stack made it (`tccp`, `tccpn`, `tcnp`).

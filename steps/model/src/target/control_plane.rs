@@ -7,7 +7,16 @@ use super::{
     join::{API_HEALTHZ_KEY, JOIN_KEY, JOIN_PATH},
     metadata,
 };
-use crate::{ClusterPlan, cr::keys, names};
+use crate::{ClusterPlan, Version, cr::keys, names};
+
+/// kube-apiserver has no `--cloud-provider` any more (upstream `cmd/kube-apiserver/app/options`, 1.33); long before, external
+/// was all that was left.
+const CLOUD_PROVIDER_IS_GONE: Version = Version::new(1, 29, 0);
+
+/// From here on kubeadm would run etcd 3.6 by itself (upstream `kubeadm/app/constants`, `SupportedEtcdVersion`). A migration
+/// keeps the vintage etcd's minor version: one cluster, and flags that 3.6 does not know.
+const KUBEADM_PREFERS_ETCD_3_6: Version = Version::new(1, 34, 0);
+const ETCD_3_5: &str = "3.5.24-0";
 
 pub(super) fn cluster(plan: &ClusterPlan) -> Value {
     let reference = |api_version: &str, kind: &str| {
@@ -84,6 +93,7 @@ pub(super) fn control_plane(plan: &ClusterPlan, template: &str) -> Value {
             }},
             "kubeadmConfigSpec": {
                 "format": "ignition",
+                "ignition": kubeadm_environment(),
                 "clusterConfiguration": cluster_configuration(plan),
                 "initConfiguration": {
                     // The vintage cluster has both already.
@@ -103,14 +113,34 @@ pub(super) fn control_plane(plan: &ClusterPlan, template: &str) -> Value {
                     // the endpoints of the `kubernetes` service have one port for all addresses.
                     "iptables -A PREROUTING -t nat -p tcp --dport 6443 -j REDIRECT --to-port 443",
                     "iptables -t nat -A OUTPUT -p tcp --destination 127.0.0.1 --dport 6443 -j REDIRECT --to-port 443",
-                    format!("/bin/bash {JOIN_PATH}"),
+                    // kubeadm refuses the whole file while the name in it is a variable, and the join script asks kubeadm.
                     "envsubst '$COREOS_EC2_HOSTNAME' < /etc/kubeadm.yml > /etc/kubeadm.yml.tmp",
                     "mv /etc/kubeadm.yml.tmp /etc/kubeadm.yml",
+                    format!("/bin/bash {JOIN_PATH}"),
                 ],
                 "postKubeadmCommands": [],
             },
         },
     })
+}
+
+/// The machine's own name and address, which scripts and kubeadm's configuration name by variables, reach kubeadm's unit only
+/// through Flatcar's metadata (cluster-api.sigs.k8s.io, "Ignition Bootstrap configuration").
+pub(super) fn kubeadm_environment() -> Value {
+    let units = "\
+systemd:
+  units:
+  - name: kubeadm.service
+    dropins:
+    - name: 10-flatcar.conf
+      contents: |
+        [Unit]
+        Requires=coreos-metadata.service
+        After=coreos-metadata.service
+        [Service]
+        EnvironmentFile=/run/metadata/flatcar
+";
+    json!({"containerLinuxConfig": {"additionalConfig": units}})
 }
 
 fn node_registration() -> Value {
@@ -133,8 +163,10 @@ fn cluster_configuration(plan: &ClusterPlan) -> Value {
         "service-account-issuer": accounts.issuers.first(),
         "api-audiences": accounts.audiences.join(","),
         "service-cluster-ip-range": network.service_cidr,
-        "cloud-provider": "external",
     });
+    if plan.kubernetes < CLOUD_PROVIDER_IS_GONE {
+        api_server["cloud-provider"] = json!("external");
+    }
     if let Some(oidc) = &plan.oidc {
         for (flag, value) in [
             ("oidc-issuer-url", &oidc.issuer_url),
@@ -172,17 +204,25 @@ fn cluster_configuration(plan: &ClusterPlan) -> Value {
             ],
         },
         "controllerManager": {"extraArgs": controller_manager},
-        "etcd": {"local": {
-            "dataDir": "/var/lib/etcd/data",
-            // Lets the node stand behind the vintage etcd load balancer.
-            "serverCertSANs": [plan.endpoints.etcd],
-            "extraArgs": etcd_arguments(plan),
-        }},
+        "etcd": {"local": etcd(plan)},
         "networking": {
             "serviceSubnet": network.service_cidr,
             "podSubnet": network.pod_cidr,
         },
     })
+}
+
+fn etcd(plan: &ClusterPlan) -> Value {
+    let mut etcd = json!({
+        "dataDir": "/var/lib/etcd/data",
+        // Lets the node stand behind the vintage etcd load balancer.
+        "serverCertSANs": [plan.endpoints.etcd],
+        "extraArgs": etcd_arguments(plan),
+    });
+    if plan.kubernetes >= KUBEADM_PREFERS_ETCD_3_6 {
+        etcd["imageTag"] = json!(ETCD_3_5);
+    }
+    etcd
 }
 
 fn etcd_arguments(plan: &ClusterPlan) -> Map<String, Value> {

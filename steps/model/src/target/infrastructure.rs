@@ -79,6 +79,17 @@ pub(super) fn aws_cluster(plan: &ClusterPlan) -> Value {
                 }]},
             },
             "additionalTags": tags,
+            // Bootstrap data has the cluster's keys in it; CAPA keeps Ignition in a bucket and refuses to start machines
+            // without one.
+            "s3Bucket": {
+                "name": names::ignition_bucket(&plan.id, &plan.region),
+                "controlPlaneIAMInstanceProfile": names::control_plane_profile(&plan.id),
+                "nodesIAMInstanceProfiles": plan
+                    .node_pools
+                    .iter()
+                    .map(|pool| names::nodes_profile(&plan.id, &pool.name))
+                    .collect::<Vec<_>>(),
+            },
         },
     });
     object["metadata"]["annotations"] = json!({
@@ -93,7 +104,7 @@ pub(super) fn aws_cluster(plan: &ClusterPlan) -> Value {
 pub(super) fn machine_template(plan: &ClusterPlan) -> Value {
     let mut machine = json!({
         "instanceType": plan.control_plane.instance_type,
-        "iamInstanceProfile": format!("control-plane-{}", plan.id),
+        "iamInstanceProfile": names::control_plane_profile(&plan.id),
         "imageLookupBaseOS": "flatcar-stable",
         "imageLookupFormat": "{{.BaseOS}}-kube-{{.K8sVersion}}-gs",
         // With the vintage group as well, old and new nodes may talk.

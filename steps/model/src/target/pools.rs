@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{api, metadata};
-use crate::{ClusterPlan, PoolPlan, digest};
+use super::{api, control_plane::kubeadm_environment, metadata};
+use crate::{ClusterPlan, PoolPlan, digest, names};
 
 pub(super) fn render(plan: &ClusterPlan) -> Vec<Value> {
     plan.node_pools
@@ -66,7 +66,7 @@ fn aws_machine_pool(plan: &ClusterPlan, pool: &PoolPlan) -> Value {
             "subnets": subnets,
             "awsLaunchTemplate": {
                 "instanceType": pool.instance_type,
-                "iamInstanceProfile": format!("nodes-{}-{}", pool.name, plan.id),
+                "iamInstanceProfile": names::nodes_profile(&plan.id, &pool.name),
                 "additionalSecurityGroups": [{"id": pool.security_group}],
                 "rootVolume": {
                     "size": pool.container_volume_gb.saturating_add(pool.kubelet_volume_gb),
@@ -100,6 +100,7 @@ fn kubeadm_config(plan: &ClusterPlan, pool: &PoolPlan) -> Value {
     let machine_pool = name(plan, pool);
     let spec = json!({
         "format": "ignition",
+        "ignition": kubeadm_environment(),
         "joinConfiguration": {"nodeRegistration": {
             "name": "${COREOS_EC2_HOSTNAME}",
             "kubeletExtraArgs": {
