@@ -8,6 +8,7 @@
 pub mod apply_objects;
 pub mod converge_etcd;
 pub mod disarm_node_killers;
+pub mod drain_connections;
 pub mod generate_target;
 pub mod hold_control_plane;
 pub mod inventory;
@@ -39,6 +40,7 @@ pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(inventory::Inventory)?;
     into.register(pause_operators::PauseOperators)?;
     into.register(disarm_node_killers::DisarmNodeKillers)?;
+    into.register(drain_connections::DrainConnections)?;
     into.register(write_ca_secrets::WriteCaSecrets)?;
     into.register(write_service_account_keys::WriteServiceAccountKeys)?;
     into.register(write_encryption_config::WriteEncryptionConfig)?;

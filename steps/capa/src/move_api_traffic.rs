@@ -195,10 +195,14 @@ async fn deregister(
         .await?)
 }
 
-/// Looks through the old name, several times; when it does not answer, the masters go back on at once.
+/// Looks in a row that must find the old name silent. Who was led to a master when it left loses the connection.
+const LOOKS: u32 = 3;
+
+/// Looks through the old name, several times; when it does not answer, the masters go back on.
 async fn prove(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
     for _ in 0..3 {
-        if let Err(why) = traffic::answers(ctx, &params.cluster, Via::OldName).await? {
+        let found = traffic::answers_at_last(ctx, &params.cluster, Via::OldName, LOOKS).await?;
+        if let Err(why) = found {
             for load_balancer in &params.load_balancers {
                 register(
                     ctx,

@@ -56,9 +56,6 @@ const PAUSE: Duration = seconds(20);
 /// Looks in a row that must find a registered instance, or the old name, silent.
 const LOOKS: u32 = 3;
 
-/// From one of them to the next.
-const BETWEEN_LOOKS: Duration = seconds(4);
-
 /// Rounds in a row that may fail before somebody has to look.
 const PATIENCE: u32 = 15;
 
@@ -200,7 +197,10 @@ async fn round(
         let via = Via::Instance {
             id: machine.id.clone(),
         };
-        if answers(ctx, params, via, looks).await?.is_ok() {
+        if traffic::answers_at_last(ctx, &params.cluster, via, looks)
+            .await?
+            .is_ok()
+        {
             serving.push(machine.id.clone());
         }
     }
@@ -222,24 +222,6 @@ async fn round(
         format!("{} Cluster API nodes serve", serving.len()),
     );
     Ok(())
-}
-
-/// Looks until it answers, this often at most: while etcd elects a leader every API is silent for some seconds.
-async fn answers(
-    ctx: &Context<Ports>,
-    params: &Params,
-    via: Via,
-    looks: u32,
-) -> Result<Result<(), String>, StepError> {
-    let mut found = traffic::answers(ctx, &params.cluster, via.clone()).await?;
-    for _ in 1..looks {
-        if found.is_ok() {
-            break;
-        }
-        ctx.sleep(BETWEEN_LOOKS).await?;
-        found = traffic::answers(ctx, &params.cluster, via.clone()).await?;
-    }
-    Ok(found)
 }
 
 async fn sync(
@@ -309,7 +291,7 @@ async fn watch(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
             );
         }
     }
-    if let Err(why) = answers(ctx, params, Via::OldName, LOOKS).await? {
+    if let Err(why) = traffic::answers_at_last(ctx, &params.cluster, Via::OldName, LOOKS).await? {
         ctx.violation(
             "old-name-silent",
             &format!("the old name does not answer: {why}"),

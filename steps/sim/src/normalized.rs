@@ -252,7 +252,11 @@ fn load_balancers(cluster: &Cluster) -> Map<String, Value> {
                 .iter()
                 .filter_map(|(id, backend)| Some((role_name(cluster, id)?, backend.in_service)))
                 .collect();
-            (elb_role(&cluster.facts.id, &elb.name), json!(backends))
+            let mut seen = json!(backends);
+            if let Some(seconds) = elb.connection_draining {
+                seen["drains"] = json!(seconds);
+            }
+            (elb_role(&cluster.facts.id, &elb.name), seen)
         })
         .collect()
 }

@@ -90,6 +90,8 @@ fn cloud(call: &CloudCall) -> String {
         | CloudCall::DescribeSecurityGroups { vpc } => vpc.clone(),
         CloudCall::DescribeLoadBalancers { names } => names.join(","),
         CloudCall::DescribeInstanceHealth { load_balancer }
+        | CloudCall::DescribeLoadBalancerAttributes { load_balancer }
+        | CloudCall::ModifyLoadBalancerAttributes { load_balancer, .. }
         | CloudCall::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
         CloudCall::DescribeStacks { prefix } => prefix.clone(),
         CloudCall::AssumeRole { role_arn } => role_arn.clone(),

@@ -2,9 +2,15 @@
 
 use aws_sdk_elasticloadbalancing::{
     Client,
-    types::{Instance, InstanceState, LoadBalancerDescription},
+    types::{
+        ConnectionDraining, Instance, InstanceState, LoadBalancerAttributes as Attributes,
+        LoadBalancerDescription,
+    },
 };
-use drover_ports::{CloudCall, CloudReply, InstanceHealth, LoadBalancer, PortError, PortErrorKind};
+use drover_ports::{
+    CloudCall, CloudReply, InstanceHealth, LoadBalancer, LoadBalancerAttributes, PortError,
+    PortErrorKind,
+};
 
 use crate::{
     batch::ignoring,
@@ -30,6 +36,13 @@ pub(crate) async fn call(
         CloudCall::DescribeInstanceHealth { load_balancer } => {
             return health(client, asked, load_balancer).await;
         }
+        CloudCall::DescribeLoadBalancerAttributes { load_balancer } => {
+            return attributes(client, asked, load_balancer).await;
+        }
+        CloudCall::ModifyLoadBalancerAttributes {
+            load_balancer,
+            attributes,
+        } => modify(client, asked, load_balancer, *attributes).await?,
         CloudCall::RegisterInstancesWithLoadBalancer {
             load_balancer,
             instances,
@@ -102,6 +115,43 @@ async fn describe(
     }
     found.sort_by(|a: &LoadBalancer, b| a.name.cmp(&b.name));
     Ok(CloudReply::LoadBalancers(found))
+}
+
+async fn attributes(client: &Client, asked: Asked, name: &str) -> Result<CloudReply, PortError> {
+    let request = client.describe_load_balancer_attributes();
+    let answer = request.load_balancer_name(name).send().await;
+    let answer = answer.map_err(|error| sort(asked, error))?;
+    let draining = answer
+        .load_balancer_attributes()
+        .and_then(|attributes| attributes.connection_draining())
+        .filter(|draining| draining.enabled());
+    Ok(CloudReply::Attributes(LoadBalancerAttributes {
+        // 300 s is what AWS takes when nobody has said anything.
+        connection_draining: draining
+            .map(|draining| u32::try_from(draining.timeout().unwrap_or(300)).unwrap_or(0)),
+    }))
+}
+
+async fn modify(
+    client: &Client,
+    asked: Asked,
+    name: &str,
+    wanted: LoadBalancerAttributes,
+) -> Result<(), PortError> {
+    let timeout = wanted
+        .connection_draining
+        .and_then(|seconds| i32::try_from(seconds).ok());
+    let draining = ConnectionDraining::builder()
+        .enabled(wanted.connection_draining.is_some())
+        .set_timeout(timeout)
+        .build();
+    let attributes = Attributes::builder().connection_draining(draining).build();
+    let request = client.modify_load_balancer_attributes();
+    let request = request
+        .load_balancer_name(name)
+        .load_balancer_attributes(attributes);
+    let answer = request.send().await.map_err(|error| sort(asked, error));
+    answer.map(drop)
 }
 
 async fn health(client: &Client, asked: Asked, name: &str) -> Result<CloudReply, PortError> {

@@ -101,6 +101,8 @@ impl AwsAdapter {
             }
             CloudCall::DescribeLoadBalancers { .. }
             | CloudCall::DescribeInstanceHealth { .. }
+            | CloudCall::DescribeLoadBalancerAttributes { .. }
+            | CloudCall::ModifyLoadBalancerAttributes { .. }
             | CloudCall::RegisterInstancesWithLoadBalancer { .. }
             | CloudCall::DeregisterInstancesFromLoadBalancer { .. }
             | CloudCall::DeleteLoadBalancer { .. } => {

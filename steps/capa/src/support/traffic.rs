@@ -86,3 +86,28 @@ pub(crate) async fn answers(
     let found = ctx.ports().probe(cluster).api(via).await?;
     Ok(if found.ok { Ok(()) } else { Err(found.detail) })
 }
+
+/// From one look to the next.
+const BETWEEN_LOOKS: std::time::Duration = seconds(4);
+
+/// As [`answers`], but silent only when so many looks in a row find it so: a connection may be cut just when a load balancer
+/// loses the instance that it led to, and while etcd elects a leader every API is silent for some seconds.
+///
+/// # Errors
+/// As [`answers`].
+pub(crate) async fn answers_at_last(
+    ctx: &Context<Ports>,
+    cluster: &str,
+    via: Via,
+    looks: u32,
+) -> Result<Result<(), String>, StepError> {
+    let mut found = answers(ctx, cluster, via.clone()).await?;
+    for _ in 1..looks {
+        if found.is_ok() {
+            break;
+        }
+        ctx.sleep(BETWEEN_LOOKS).await?;
+        found = answers(ctx, cluster, via.clone()).await?;
+    }
+    Ok(found)
+}

@@ -2,8 +2,8 @@
 
 use drover_step_testkit::Scenario;
 use drover_steps_capa::{
-    disarm_node_killers::DisarmNodeKillers, pause_operators::PauseOperators,
-    save_snapshot::SaveSnapshot,
+    disarm_node_killers::DisarmNodeKillers, drain_connections::DrainConnections,
+    pause_operators::PauseOperators, save_snapshot::SaveSnapshot,
 };
 
 use crate::{scenario, stage::Site};
@@ -12,6 +12,7 @@ pub(crate) fn scenarios() -> Vec<Scenario<Site>> {
     vec![
         scenario::<PauseOperators>("pause-operators"),
         scenario::<DisarmNodeKillers>("disarm-node-killers"),
+        scenario::<DrainConnections>("drain-connections"),
         scenario::<SaveSnapshot>("snapshot-etcd"),
     ]
 }

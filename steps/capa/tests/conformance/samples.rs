@@ -16,6 +16,11 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         include_str!("samples/aws.disarm_node_killers-1.json"),
     ),
     (
+        "aws.drain_connections",
+        1,
+        include_str!("samples/aws.drain_connections-1.json"),
+    ),
+    (
         "aws.move_api_traffic",
         1,
         include_str!("samples/aws.move_api_traffic-1.json"),

@@ -57,6 +57,21 @@ async fn without_preflight_an_unfit_cluster_is_found_out_halfway() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_draining_requests_on_their_way_are_cut() {
+    let mut migration = Migration::without(Town::three_masters(), &["drain-connections"]);
+    migration.play().await;
+    let report = migration.town.report();
+    assert!(
+        report
+            .accidents
+            .iter()
+            .any(|what| what.contains("cut the connections")),
+        "{:?}",
+        report.accidents
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_pausing_the_operators_arm_the_node_killers_again() {
     let mut migration = Migration::without(Town::three_masters(), &["pause-operators"]);
     migration.play().await;

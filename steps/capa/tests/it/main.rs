@@ -5,6 +5,7 @@
 mod customer;
 mod definition;
 mod faults;
+mod lab;
 mod left_out;
 mod mishaps;
 #[path = "../stage/mod.rs"]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, RouteTable, SecurityGroup, Stack,
-    Subnet, Tags, Vpc,
+    AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, LoadBalancerAttributes, RouteTable,
+    SecurityGroup, Stack, Subnet, Tags, Vpc,
 };
 
 /// An AWS action. Names and meanings are those of the API references of EC2, Elastic Load Balancing (classic,
@@ -47,6 +47,11 @@ pub enum CloudCall {
         /// Its name.
         load_balancer: String,
     },
+    /// Attributes of a classic load balancer.
+    DescribeLoadBalancerAttributes {
+        /// Its name.
+        load_balancer: String,
+    },
     /// Auto Scaling groups by tag.
     DescribeAutoScalingGroups {
         /// Tags that must be equal.
@@ -75,6 +80,13 @@ pub enum CloudCall {
         load_balancer: String,
         /// Instance ids.
         instances: Vec<String>,
+    },
+    /// Sets attributes of a classic load balancer.
+    ModifyLoadBalancerAttributes {
+        /// Its name.
+        load_balancer: String,
+        /// As they are to be.
+        attributes: LoadBalancerAttributes,
     },
     /// Suspends processes of an Auto Scaling group.
     SuspendProcesses {
@@ -132,6 +144,12 @@ impl CloudCall {
             Self::DescribeSecurityGroups { .. } => "ec2:DescribeSecurityGroups",
             Self::DescribeLoadBalancers { .. } => "elasticloadbalancing:DescribeLoadBalancers",
             Self::DescribeInstanceHealth { .. } => "elasticloadbalancing:DescribeInstanceHealth",
+            Self::DescribeLoadBalancerAttributes { .. } => {
+                "elasticloadbalancing:DescribeLoadBalancerAttributes"
+            }
+            Self::ModifyLoadBalancerAttributes { .. } => {
+                "elasticloadbalancing:ModifyLoadBalancerAttributes"
+            }
             Self::DescribeAutoScalingGroups { .. } => "autoscaling:DescribeAutoScalingGroups",
             Self::DescribeStacks { .. } => "cloudformation:DescribeStacks",
             Self::AssumeRole { .. } => "sts:AssumeRole",
@@ -161,11 +179,13 @@ impl CloudCall {
             | Self::DescribeSecurityGroups { .. }
             | Self::DescribeLoadBalancers { .. }
             | Self::DescribeInstanceHealth { .. }
+            | Self::DescribeLoadBalancerAttributes { .. }
             | Self::DescribeAutoScalingGroups { .. }
             | Self::DescribeStacks { .. }
             | Self::AssumeRole { .. } => false,
             Self::RegisterInstancesWithLoadBalancer { .. }
             | Self::DeregisterInstancesFromLoadBalancer { .. }
+            | Self::ModifyLoadBalancerAttributes { .. }
             | Self::SuspendProcesses { .. }
             | Self::ResumeProcesses { .. }
             | Self::CreateTags { .. }
@@ -195,6 +215,8 @@ pub enum CloudReply {
     LoadBalancers(Vec<LoadBalancer>),
     /// To `DescribeInstanceHealth`, ordered by instance id.
     Health(Vec<InstanceHealth>),
+    /// To `DescribeLoadBalancerAttributes`.
+    Attributes(LoadBalancerAttributes),
     /// To `DescribeAutoScalingGroups`, ordered by name.
     Groups(Vec<AutoScalingGroup>),
     /// To `DescribeStacks`, ordered by name.

@@ -9,8 +9,8 @@ use drover_step_api::Permit;
 pub use self::{
     call::{CloudCall, CloudReply},
     resource::{
-        AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, Route, RouteTable, SecurityGroup,
-        Stack, Subnet, Tags, Vpc,
+        AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, LoadBalancerAttributes, Route,
+        RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
     },
 };
 use crate::{
@@ -187,6 +187,41 @@ impl Cloud {
             CloudReply::Health(health) => Ok(health),
             _ => Err(mismatch("elasticloadbalancing:DescribeInstanceHealth")),
         }
+    }
+
+    /// Attributes of a classic load balancer.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such load balancer.
+    pub async fn describe_load_balancer_attributes(
+        &self,
+        load_balancer: &str,
+    ) -> Result<LoadBalancerAttributes, PortError> {
+        let call = CloudCall::DescribeLoadBalancerAttributes {
+            load_balancer: load_balancer.to_owned(),
+        };
+        let action = call.action();
+        match self.read(call).await? {
+            CloudReply::Attributes(attributes) => Ok(attributes),
+            _ => Err(mismatch(action)),
+        }
+    }
+
+    /// Sets attributes of a classic load balancer.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such load balancer.
+    pub async fn modify_load_balancer_attributes(
+        &self,
+        permit: Permit,
+        load_balancer: &str,
+        attributes: LoadBalancerAttributes,
+    ) -> Result<(), PortError> {
+        let call = CloudCall::ModifyLoadBalancerAttributes {
+            load_balancer: load_balancer.to_owned(),
+            attributes,
+        };
+        self.write(permit, call).await
     }
 
     /// Auto Scaling groups by tag, ordered by name.

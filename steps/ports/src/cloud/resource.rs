@@ -106,6 +106,13 @@ pub struct LoadBalancer {
     pub health_check: String,
 }
 
+/// Attributes of a classic load balancer, as far as steps look at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadBalancerAttributes {
+    /// Seconds that connections to a deregistered instance live on; `None`: they are cut at once.
+    pub connection_draining: Option<u32>,
+}
+
 /// What a classic load balancer believes of one of its instances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceHealth {

@@ -2,8 +2,10 @@
 
 use drover_ports::{
     AutoScalingGroup, CloudCall, CloudReply, Instance as PortInstance, InstanceHealth,
-    LoadBalancer, PortError, PortErrorKind, Reply, Stack, Tags,
+    LoadBalancer, LoadBalancerAttributes, PortError, PortErrorKind, Reply, Stack, Tags,
 };
+
+use drover_step_api::Timestamp;
 
 use super::Done;
 use crate::{
@@ -25,6 +27,8 @@ pub(super) fn target(call: &CloudCall) -> String {
         | CloudCall::DescribeSecurityGroups { vpc } => vpc.clone(),
         CloudCall::DescribeLoadBalancers { names } => names.join(","),
         CloudCall::DescribeInstanceHealth { load_balancer }
+        | CloudCall::DescribeLoadBalancerAttributes { load_balancer }
+        | CloudCall::ModifyLoadBalancerAttributes { load_balancer, .. }
         | CloudCall::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
         CloudCall::DescribeStacks { prefix } => prefix.clone(),
         CloudCall::AssumeRole { role_arn } => role_arn.clone(),
@@ -51,11 +55,12 @@ pub(super) fn call(
     cluster: &mut Cluster,
     call: &CloudCall,
     action: &str,
+    now: Timestamp,
 ) -> Result<Done, PortError> {
     if let Some(reply) = read(cluster, call, action)? {
         return Ok(Done::read(Reply::Cloud(reply)));
     }
-    let changed = change(cluster, call, action)?;
+    let changed = change(cluster, call, action, now)?;
     Ok(Done {
         reply: Reply::Cloud(CloudReply::Done),
         changed,
@@ -134,6 +139,12 @@ fn read(
         CloudCall::DescribeInstanceHealth { load_balancer } => {
             let elb = elb(cluster, load_balancer, action)?;
             CloudReply::Health(health(elb))
+        }
+        CloudCall::DescribeLoadBalancerAttributes { load_balancer } => {
+            let elb = elb(cluster, load_balancer, action)?;
+            CloudReply::Attributes(LoadBalancerAttributes {
+                connection_draining: elb.connection_draining,
+            })
         }
         CloudCall::DescribeAutoScalingGroups { tags } => CloudReply::Groups(
             cloud
@@ -234,7 +245,12 @@ fn health(elb: &Elb) -> Vec<InstanceHealth> {
         .collect()
 }
 
-fn change(cluster: &mut Cluster, call: &CloudCall, action: &str) -> Result<bool, PortError> {
+fn change(
+    cluster: &mut Cluster,
+    call: &CloudCall,
+    action: &str,
+    now: Timestamp,
+) -> Result<bool, PortError> {
     match call {
         CloudCall::RegisterInstancesWithLoadBalancer {
             load_balancer,
@@ -263,12 +279,33 @@ fn change(cluster: &mut Cluster, call: &CloudCall, action: &str) -> Result<bool,
             load_balancer,
             instances,
         } => {
-            elb(cluster, load_balancer, action)?;
+            let elb = elb(cluster, load_balancer, action)?;
+            let cuts = elb.connection_draining.is_none()
+                && instances.iter().any(|id| {
+                    elb.backends
+                        .get(id)
+                        .is_some_and(|backend| backend.in_service)
+                });
+            if cuts {
+                let why = format!("{load_balancer} cut the connections of an instance in service");
+                cluster.accident(now, why);
+            }
             let elb = cluster.cloud.elbs.get_mut(load_balancer);
             Ok(elb.is_some_and(|elb| {
                 instances.iter().fold(false, |changed, id| {
                     elb.backends.remove(id).is_some() | changed
                 })
+            }))
+        }
+        CloudCall::ModifyLoadBalancerAttributes {
+            load_balancer,
+            attributes,
+        } => {
+            elb(cluster, load_balancer, action)?;
+            let elb = cluster.cloud.elbs.get_mut(load_balancer);
+            Ok(elb.is_some_and(|elb| {
+                let wanted = attributes.connection_draining;
+                std::mem::replace(&mut elb.connection_draining, wanted) != wanted
             }))
         }
         CloudCall::DeleteLoadBalancer { load_balancer } => {

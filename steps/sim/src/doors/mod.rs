@@ -60,6 +60,7 @@ pub(crate) fn carry_out(
             cluster_of(realm, installation, cluster, &action)?,
             call,
             &action,
+            now,
         ),
         Call::Etcd { cluster, call } => {
             let id = cluster.clone();

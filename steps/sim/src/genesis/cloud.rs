@@ -288,6 +288,7 @@ fn load_balancers(cloud: &mut Cloud, vintage: &VintageCluster, facts: &Facts, ch
             health_check,
             timing: (5, 2, 2),
             backends: BTreeMap::new(),
+            connection_draining: None,
             tags: stack_tags(facts, names::STACK_NETWORK, &name),
             name: name.clone(),
         };
@@ -309,6 +310,7 @@ fn load_balancers(cloud: &mut Cloud, vintage: &VintageCluster, facts: &Facts, ch
         health_check: "TCP:30080",
         timing: (10, 2, 6),
         backends: BTreeMap::new(),
+        connection_draining: None,
         tags: tags
             .into_iter()
             .map(|(key, value)| (key, value.to_owned()))

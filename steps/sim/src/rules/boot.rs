@@ -154,6 +154,7 @@ fn ready(cluster: &Cluster, id: &str, bootstrap: &Bootstrap, stage: u8) -> bool 
             // An instance that was terminated is remembered for an hour, and so is that it was the first.
             !(cluster.node_faults.never_up && is_first)
         }
+        ETCD if !kubeadm::can_read_its_configuration(bootstrap) => false,
         ETCD => match kubeadm::etcd_start(bootstrap) {
             EtcdStart::Alone => true,
             EtcdStart::Join { .. } => {

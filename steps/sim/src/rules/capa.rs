@@ -142,6 +142,7 @@ fn make_load_balancer(cluster: &mut Cluster) -> String {
         health_check: "TCP:6443",
         timing: (10, 3, 3),
         backends: BTreeMap::new(),
+        connection_draining: None,
         tags: own_tags(cluster, "apiserver"),
     };
     cluster.cloud.elbs.insert(name, elb);
@@ -179,7 +180,9 @@ fn reconcile_machine(cluster: &mut Cluster, key: &Key, machine: &Value, now: Tim
         return finish_machine(cluster, key, machine);
     }
     let name = &key.name;
-    let due = machine["spec"]["providerID"].is_null() && cluster.bootstraps.contains_key(name);
+    let due = machine["spec"]["providerID"].is_null()
+        && cluster.bootstraps.contains_key(name)
+        && keeps_bootstrap_data(cluster, machine);
     let chance = &cluster.chance;
     if cluster.timers.hold("capa-machine", name, due, now, || {
         chance.millis(6_000, 12_000, "capa-machine", name)
@@ -187,6 +190,16 @@ fn reconcile_machine(cluster: &mut Cluster, key: &Key, machine: &Value, now: Tim
         return start(cluster, key, machine, now);
     }
     register(cluster, key, machine)
+}
+
+/// Ignition goes into the cluster's bucket, unless the machine says otherwise: without one CAPA starts nothing (upstream
+/// `controllers/awsmachine_controller.go`, "ignitionUserData").
+fn keeps_bootstrap_data(cluster: &Cluster, machine: &Value) -> bool {
+    if machine["spec"]["ignition"]["storageType"] == "UnencryptedUserData" {
+        return true;
+    }
+    let found = cluster.capi.get(&capi::aws_cluster_key(cluster));
+    found.is_some_and(|found| found["spec"]["s3Bucket"]["name"].is_string())
 }
 
 fn start(cluster: &mut Cluster, key: &Key, machine: &Value, now: Timestamp) -> bool {

@@ -66,6 +66,24 @@ pub(super) fn config(bootstrap: &Bootstrap, facts: &Facts) -> ApiConfig {
     }
 }
 
+/// Whether kubeadm can read its configuration. While the node's name in it is a variable it refuses the whole file, whoever
+/// asks; so the name has to be known to the unit, and put in before a script asks kubeadm anything. Seen with kubeadm 1.34
+/// and with CABPK's Ignition, whose unit knows nothing of the machine unless it is told.
+pub(super) fn can_read_its_configuration(bootstrap: &Bootstrap) -> bool {
+    let spec = &bootstrap.spec;
+    let name = &spec["initConfiguration"]["nodeRegistration"]["name"];
+    if !name.as_str().is_some_and(|name| name.contains("${")) {
+        return true;
+    }
+    let knows = spec["ignition"]["containerLinuxConfig"]["additionalConfig"]
+        .as_str()
+        .is_some_and(|units| units.contains("EnvironmentFile=/run/metadata/flatcar"));
+    let position = |word: &str| commands(spec).position(|command| command.contains(word));
+    let put_in = position("envsubst");
+    let asks = position("/migration/");
+    knows && put_in.is_some() && asks.is_none_or(|asks| put_in < Some(asks))
+}
+
 fn commands(spec: &Value) -> impl Iterator<Item = &str> {
     spec["preKubeadmCommands"]
         .as_array()

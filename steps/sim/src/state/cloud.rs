@@ -115,6 +115,8 @@ pub(crate) struct Elb {
     /// Seconds between health checks, checks until healthy, checks until unhealthy.
     pub(crate) timing: (u64, u64, u64),
     pub(crate) backends: BTreeMap<String, Backend>,
+    /// Seconds that connections to a deregistered instance live on; `None`: they are cut at once.
+    pub(crate) connection_draining: Option<u32>,
     pub(crate) tags: Tags,
 }
 

@@ -9,8 +9,8 @@ use drover_model::{
     target,
 };
 use drover_ports::{
-    CaCall, CaReply, Call, CloudCall, CloudReply, Cluster as At, Gvk, KubeCall, ObjectRef, Reply,
-    SecretBytes, Via,
+    CaCall, CaReply, Call, CloudCall, CloudReply, Cluster as At, Gvk, KubeCall,
+    LoadBalancerAttributes, ObjectRef, Reply, SecretBytes, Via,
 };
 use drover_sim::ClusterState;
 use serde_json::{Value, json};
@@ -436,6 +436,13 @@ impl Stage {
             plan.load_balancers.api_internal.clone(),
         ];
         for elb in &elbs {
+            self.cloud(CloudCall::ModifyLoadBalancerAttributes {
+                load_balancer: elb.clone(),
+                attributes: LoadBalancerAttributes {
+                    connection_draining: Some(300),
+                },
+            })
+            .unwrap();
             self.register(elb, &node);
             self.wait_for("node 1 in service", minutes(1), |stage| {
                 stage.is_in_service(elb, &node[0])
