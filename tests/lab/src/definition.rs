@@ -1,0 +1,137 @@
+//! The stretch of the live migration that the lab plays: the shipped definition from `generate-target` on, as it is. What
+//! earlier steps would have put out comes in as input.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+/// The shipped definition.
+const SHIPPED: &str = include_str!("../../../steps/capa/definitions/aws-live-migration.yaml");
+
+/// Name of the lab's.
+pub(crate) const NAME: &str = "lab-hand-over";
+
+/// The first step of the stretch.
+const FIRST: &str = "generate-target";
+
+/// What earlier steps put out, and where it comes from here. The longest first: none is part of another then.
+const INPUTS: [(&str, &str); 3] = [
+    (
+        "steps['copy-ca'].output.secrets + steps['copy-service-account-keys'].output.secrets + steps['copy-encryption-config'].output.secrets",
+        "input.secrets",
+    ),
+    ("steps['copy-ca'].output.secrets", "input.secrets"),
+    ("steps['inventory'].output", "input.plan"),
+];
+
+/// The lab's definition, as JSON, which is YAML. `until` is the last step that is played.
+pub(crate) fn derive(until: Option<&str>) -> anyhow::Result<String> {
+    let mut text = SHIPPED.to_owned();
+    for (from, to) in INPUTS {
+        text = text.replace(from, to);
+    }
+    let mut definition: Value = serde_saphyr::from_str(&text)?;
+    definition["metadata"]["name"] = json!(NAME);
+    let spec = &mut definition["spec"];
+    spec["input"] = json!({
+        "type": "object",
+        "required": ["installation", "cluster", "plan", "secrets"],
+        "properties": {
+            "installation": {"type": "string"}, "cluster": {"type": "string"},
+            "plan": {"type": "object"}, "secrets": {"type": "array"},
+        },
+    });
+    let steps = spec["steps"]
+        .as_array()
+        .context("the definition has no steps")?;
+    let steps = stretch(steps, until)?;
+    let kept: BTreeSet<String> = steps.iter().filter_map(id).collect();
+    if !kept.contains("converge-etcd") {
+        let spec = spec.as_object_mut().context("a spec")?;
+        spec.remove("pivot");
+        spec.remove("critical");
+    }
+    if let Some(guards) = spec["guards"].as_array_mut() {
+        for guard in guards {
+            if guard["until"]
+                .as_str()
+                .is_some_and(|until| !kept.contains(until))
+            {
+                guard["until"] = json!(until);
+            }
+        }
+    }
+    spec["steps"] = Value::Array(steps);
+    Ok(definition.to_string())
+}
+
+fn id(step: &Value) -> Option<String> {
+    step["id"].as_str().map(str::to_owned)
+}
+
+/// The steps from the first one on, whose needs are among themselves. Gates are for people: who needs one needs what it needs.
+fn stretch(steps: &[Value], until: Option<&str>) -> anyhow::Result<Vec<Value>> {
+    let begin = steps
+        .iter()
+        .position(|step| step["id"] == FIRST)
+        .with_context(|| format!("the definition has no step {FIRST}"))?;
+    let mut gates: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut kept: Vec<Value> = Vec::new();
+    for step in &steps[begin..] {
+        let mut step = step.clone();
+        let needs: Vec<Value> = step["needs"].as_array().cloned().unwrap_or_default();
+        let needs: Vec<Value> = needs
+            .into_iter()
+            .flat_map(|need| {
+                gates
+                    .get(need.as_str().unwrap_or_default())
+                    .cloned()
+                    .unwrap_or(vec![need])
+            })
+            .filter(|need| kept.iter().any(|kept| kept["id"] == *need))
+            .collect();
+        if step.get("gate").is_some() {
+            gates.insert(id(&step).unwrap_or_default(), needs);
+            continue;
+        }
+        step["needs"] = Value::Array(needs);
+        let last = until.is_some_and(|until| step["id"] == until);
+        kept.push(step);
+        if last {
+            break;
+        }
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lab_plays_the_shipped_steps_from_the_target_on() {
+        let definition: Value = serde_json::from_str(&derive(None).unwrap()).unwrap();
+        let ids: Vec<_> = definition["spec"]["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(id)
+            .collect();
+        assert_eq!(ids.first().unwrap(), FIRST);
+        assert_eq!(ids.last().unwrap(), "retire-vintage-etcd");
+        assert!(!definition.to_string().contains("steps['inventory']"));
+        assert!(!definition.to_string().contains("steps['copy-"));
+    }
+
+    #[test]
+    fn a_shorter_stretch_has_no_pivot() {
+        let definition: Value =
+            serde_json::from_str(&derive(Some("verify-first-node")).unwrap()).unwrap();
+        assert!(definition["spec"].get("pivot").is_none());
+        assert_eq!(
+            definition["spec"]["guards"][0]["until"],
+            "verify-first-node"
+        );
+    }
+}

@@ -1,0 +1,478 @@
+//! A migration in a running lab: Drover's own workflow, a prober beside it, and what must be so afterwards. Runs inside.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use drover_proto::v1::{
+    self, definition_service_client::DefinitionServiceClient,
+    fleet_service_client::FleetServiceClient, workflow_service_client::WorkflowServiceClient,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    api,
+    cloud::Clients,
+    definition,
+    kill::Kills,
+    ledger,
+    management::until,
+    order::Order,
+    place::{Parts, Place},
+    prober::{Name, Prober, Seen},
+    proofs::{self, Proofs},
+    scenario::{INSTALLATION, NAMESPACE},
+    tls::Tls,
+    town::{CLOUD, CLUSTER, COORDINATOR, Facts},
+};
+
+/// What is asked for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MigrateArgs {
+    /// Last step that is played; all of them when left out
+    #[arg(long, value_name = "STEP")]
+    pub until: Option<String>,
+    /// SIGKILL of coordinator and worker: `every` step boundary, a step's id for its begin, or STEP+SECONDS for the middle of it
+    #[arg(long, value_name = "WHEN")]
+    pub kill: Vec<String>,
+    /// In which order the delicate minute goes
+    #[arg(
+        long,
+        value_name = "ORDER",
+        value_enum,
+        default_value = "chosen",
+        conflicts_with = "until"
+    )]
+    pub order: Order,
+    /// Also hold what the worker changed against what was agreed for this stretch
+    #[arg(long)]
+    pub compare: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Partition of the lab.
+    pub partition: String,
+    /// Order of the delicate minute.
+    pub order: String,
+    /// Seconds from start to end.
+    pub seconds: f64,
+    /// When each step began and ended, seconds after the start.
+    pub steps: Vec<StepTimes>,
+    /// What was seen through each name.
+    pub seen: BTreeMap<String, Seen>,
+    /// What held.
+    pub proofs: Option<Proofs>,
+    /// Members of etcd afterwards.
+    pub members: Vec<String>,
+    /// Nodes of the Cluster API machines afterwards.
+    pub nodes: Vec<String>,
+    /// Who is registered at the API's vintage load balancers afterwards: Cluster API nodes by name, others by instance id.
+    pub registrations: BTreeMap<String, Vec<String>>,
+    /// Processes that were killed.
+    pub kills: Vec<String>,
+}
+
+/// One step's times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StepTimes {
+    /// Step id.
+    pub id: String,
+    /// Seconds after the start.
+    pub began: f64,
+    /// Seconds after the start.
+    pub ended: f64,
+    /// Attempts it took.
+    pub attempts: u32,
+}
+
+/// Longer than any migration of the lab takes.
+const PATIENCE: Duration = Duration::from_secs(40 * 60);
+
+/// Migrates the lab's cluster, and says on stderr how it goes.
+pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result<Report> {
+    let parts = Parts::find()?;
+    let facts = Facts::read(place)?;
+    let etcd = facts.plan.endpoints.etcd.clone();
+    keep_identity(place)?;
+    let before = proofs::before(place, &parts, &etcd).await?;
+    let mut client = Client::connect().await?;
+    client.worker().await?;
+    let last = args.until.as_deref().or(args.order.until());
+    client.register(&definition::derive(last)?).await?;
+    let id = format!("lab-{}", jiff::Timestamp::now().as_second());
+    let old = Prober::begin(vec![name(place, "old", &facts.plan.endpoints.old_api)?]);
+    let mut new = None;
+    let begin = Instant::now();
+    client.start(&id, &facts).await?;
+    let mut kills = Kills::new(&args.kill)?;
+    let mut story = Story::new(begin);
+    let ended = loop {
+        if begin.elapsed() > PATIENCE {
+            bail!("{id} has not ended within {} s", PATIENCE.as_secs());
+        }
+        let workflow = client.describe(&id).await?;
+        story.tell(&workflow);
+        kills.strike(&workflow, begin).await?;
+        if new.is_none() && story.has_succeeded("join-etcd") {
+            new = begin_new(place).await?;
+        }
+        if let Some(ended) = settled(&workflow) {
+            break ended;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    if ended.is_ok() {
+        args.order.play(place, &parts, &facts).await?;
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    // What comes just after is the customer's business too.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut seen = old.end(place.path("probes-old.jsonl")).await?;
+    if let Some(new) = new {
+        seen.append(&mut new.end(place.path("probes-new.jsonl")).await?);
+    }
+    let mut report = Report {
+        partition: facts.plan.partition.as_str().to_owned(),
+        order: format!("{:?}", args.order),
+        seconds,
+        steps: story.times(),
+        seen,
+        proofs: None,
+        members: Vec::new(),
+        nodes: nodes(place).await?,
+        registrations: registrations(place, &facts).await?,
+        kills: kills.done(),
+    };
+    if ended.is_ok() && last.is_none() {
+        let first = report
+            .nodes
+            .first()
+            .context("no Cluster API node is there")?;
+        report.proofs = Some(before.hold(place, &parts, first).await?);
+        report.members = proofs::members(place, &parts, first).await?;
+    }
+    std::fs::write(
+        place.path("report.json"),
+        serde_json::to_vec_pretty(&report)?,
+    )?;
+    ended?;
+    if args.compare {
+        ledger::compare(place, &report)?;
+    }
+    Ok(report)
+}
+
+/// What the lab's own probes are known by to the workload's etcd.
+fn keep_identity(place: &Place) -> anyhow::Result<()> {
+    let [ca, certificate, key] = proofs::identity(&place.kubeconfig("workload"))?;
+    let folder = place.path("secrets");
+    std::fs::write(folder.join("workload-ca.crt"), ca)?;
+    std::fs::write(folder.join("etcd-client.crt"), certificate)?;
+    Ok(std::fs::write(folder.join("etcd-client.key"), key)?)
+}
+
+fn name(place: &Place, label: &str, host: &str) -> anyhow::Result<Name> {
+    let [ca, certificate, key] = proofs::identity(&place.kubeconfig("workload"))?;
+    Ok(Name {
+        label: label.to_owned(),
+        host: host.to_owned(),
+        tls: Tls::trusting(&ca, Some((&certificate, &key)))?,
+    })
+}
+
+/// Begins to probe the new name once it answers; `None` until then.
+async fn begin_new(place: &Place) -> anyhow::Result<Option<Prober>> {
+    let capi = api::client(&place.kubeconfig("capi-mc")).await?;
+    let clusters = api::resource(
+        &capi,
+        "cluster.x-k8s.io/v1beta1",
+        "Cluster",
+        Some(NAMESPACE),
+    )
+    .await?;
+    let cluster = clusters.get(CLUSTER).await?;
+    let Some(host) = cluster.data["spec"]["controlPlaneEndpoint"]["host"].as_str() else {
+        return Ok(None);
+    };
+    let probe = name(place, "new", host)?;
+    let answers = crate::prober::answers(&probe).await;
+    Ok(answers.then(|| Prober::begin(vec![probe])))
+}
+
+/// Nodes of the control plane's Machines, in order.
+async fn nodes(place: &Place) -> anyhow::Result<Vec<String>> {
+    let capi = api::client(&place.kubeconfig("capi-mc")).await?;
+    let machines = api::resource(
+        &capi,
+        "cluster.x-k8s.io/v1beta1",
+        "Machine",
+        Some(NAMESPACE),
+    )
+    .await?;
+    let machines = machines.list(&kube::api::ListParams::default()).await?;
+    let mut nodes: Vec<String> = machines
+        .into_iter()
+        .filter_map(|machine| {
+            Some(
+                machine.data["status"]["nodeRef"]["name"]
+                    .as_str()?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    nodes.sort();
+    Ok(nodes)
+}
+
+/// Who is registered at the API's vintage load balancers: Cluster API nodes by name, others by instance id.
+async fn registrations(
+    place: &Place,
+    facts: &Facts,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let capi = api::client(&place.kubeconfig("capi-mc")).await?;
+    let kind = "cluster.x-k8s.io/v1beta1";
+    let machines = api::resource(&capi, kind, "Machine", Some(NAMESPACE)).await?;
+    let machines = machines.list(&kube::api::ListParams::default()).await?;
+    let names: BTreeMap<String, String> = machines
+        .into_iter()
+        .filter_map(|machine| {
+            let provider = machine.data["spec"]["providerID"].as_str()?;
+            let node = machine.data["status"]["nodeRef"]["name"].as_str()?;
+            Some((provider.rsplit('/').next()?.to_owned(), node.to_owned()))
+        })
+        .collect();
+    let clients = Clients::new(&format!("http://{CLOUD}"), &facts.shape.region);
+    let balancers = &facts.plan.load_balancers;
+    let mut found = BTreeMap::new();
+    for balancer in [&balancers.api, &balancers.api_internal] {
+        let answer = clients
+            .elb
+            .describe_load_balancers()
+            .load_balancer_names(balancer)
+            .send()
+            .await?;
+        let mut registered: Vec<String> = answer
+            .load_balancer_descriptions()
+            .iter()
+            .flat_map(|description| description.instances())
+            .filter_map(|instance| instance.instance_id())
+            .map(|id| names.get(id).cloned().unwrap_or_else(|| id.to_owned()))
+            .collect();
+        registered.sort();
+        found.insert(balancer.clone(), registered);
+    }
+    Ok(found)
+}
+
+/// `None` while it goes on.
+fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
+    match workflow.state() {
+        v1::WorkflowState::Completed => Some(Ok(())),
+        v1::WorkflowState::Pending | v1::WorkflowState::Running | v1::WorkflowState::Waiting => {
+            None
+        }
+        state => {
+            let why: Vec<String> = workflow
+                .steps
+                .iter()
+                .chain(&workflow.guards)
+                .filter_map(|step| {
+                    let error = step.last_error.as_ref()?;
+                    Some(format!("{}: {}: {}", step.id, error.code, error.message))
+                })
+                .collect();
+            Some(Err(anyhow::anyhow!(
+                "it is {}: {}",
+                state.as_str_name(),
+                why.join("; ")
+            )))
+        }
+    }
+}
+
+/// What the steps did when.
+struct Story {
+    begin: Instant,
+    states: BTreeMap<String, v1::StepState>,
+    times: Vec<StepTimes>,
+    succeeded: BTreeSet<String>,
+    said: String,
+}
+
+impl Story {
+    fn new(begin: Instant) -> Self {
+        Self {
+            begin,
+            states: BTreeMap::new(),
+            times: Vec::new(),
+            succeeded: BTreeSet::new(),
+            said: String::new(),
+        }
+    }
+
+    fn tell(&mut self, workflow: &v1::Workflow) {
+        let now = self.begin.elapsed().as_secs_f64();
+        for step in workflow.guards.iter().chain(&workflow.steps) {
+            let state = step.state();
+            let known = self.states.insert(step.id.clone(), state);
+            let began = self.times.iter_mut().find(|times| times.id == step.id);
+            match began {
+                Some(times) => {
+                    times.ended = if known == Some(state) {
+                        times.ended
+                    } else {
+                        now
+                    };
+                    times.attempts = step.attempt;
+                }
+                None if step.attempt > 0 => self.times.push(StepTimes {
+                    id: step.id.clone(),
+                    began: now,
+                    ended: now,
+                    attempts: step.attempt,
+                }),
+                None => {}
+            }
+            if state == v1::StepState::Succeeded {
+                self.succeeded.insert(step.id.clone());
+            }
+            let message = step
+                .progress
+                .as_ref()
+                .map_or("", |progress| progress.message.as_str());
+            let error = step.last_error.as_ref().map_or_else(String::new, |error| {
+                format!(" (attempt {}: {})", error.attempt, error.message)
+            });
+            let is_guard = workflow.guards.iter().any(|guard| guard.id == step.id);
+            let line = format!("{:<27} {} {message}{error}", step.id, word(state));
+            if known != Some(state)
+                || (step.id == self.running(workflow) && !is_guard && line != self.said)
+            {
+                if state != v1::StepState::Blocked {
+                    say(&format!("{now:7.1} s  {line}"));
+                }
+                if !is_guard {
+                    self.said = line;
+                }
+            }
+        }
+    }
+
+    fn running(&self, workflow: &v1::Workflow) -> String {
+        workflow.current.first().cloned().unwrap_or_default()
+    }
+
+    fn has_succeeded(&self, step: &str) -> bool {
+        self.succeeded.contains(step)
+    }
+
+    fn times(self) -> Vec<StepTimes> {
+        self.times
+    }
+}
+
+fn word(state: v1::StepState) -> String {
+    let name = state.as_str_name();
+    name.trim_start_matches("STEP_STATE_").to_lowercase()
+}
+
+/// A line on stderr.
+pub(crate) fn say(line: &str) {
+    use std::io::Write as _;
+    // A closed stderr stops no migration.
+    drop(writeln!(anstream::stderr(), "{line}"));
+}
+
+/// A coordinator that may be away for a while.
+struct Client {
+    workflows: WorkflowServiceClient<Channel>,
+    definitions: DefinitionServiceClient<Channel>,
+    fleet: FleetServiceClient<Channel>,
+}
+
+impl Client {
+    async fn connect() -> anyhow::Result<Self> {
+        let endpoint = Endpoint::try_from(format!("http://{COORDINATOR}"))?
+            .connect_timeout(Duration::from_secs(2))
+            .timeout(Duration::from_secs(10));
+        let channel = endpoint.connect_lazy();
+        Ok(Self {
+            workflows: WorkflowServiceClient::new(channel.clone()),
+            definitions: DefinitionServiceClient::new(channel.clone()),
+            fleet: FleetServiceClient::new(channel),
+        })
+    }
+
+    async fn worker(&mut self) -> anyhow::Result<()> {
+        let fleet = self.fleet.clone();
+        until("a worker", Duration::from_secs(60), async || {
+            let workers = fleet
+                .clone()
+                .list_workers(v1::ListWorkersRequest::default())
+                .await?;
+            let workers = workers.into_inner().workers;
+            let connected = workers
+                .iter()
+                .any(|worker| worker.state() == v1::WorkerState::Connected);
+            anyhow::ensure!(connected, "none is connected; see the worker's log");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn register(&mut self, text: &str) -> anyhow::Result<()> {
+        let request = v1::RegisterDefinitionRequest {
+            text: text.to_owned(),
+            dry_run: false,
+        };
+        self.definitions
+            .register_definition(request)
+            .await
+            .map_err(plain)?;
+        Ok(())
+    }
+
+    async fn start(&mut self, id: &str, facts: &Facts) -> anyhow::Result<()> {
+        let input = json!({
+            "installation": INSTALLATION, "cluster": CLUSTER,
+            "plan": facts.plan, "secrets": facts.secrets,
+        });
+        let request = v1::StartWorkflowRequest {
+            id: id.to_owned(),
+            definition: definition::NAME.to_owned(),
+            input: Some(v1::Json {
+                text: serde_json::to_vec(&input)?,
+            }),
+            ..v1::StartWorkflowRequest::default()
+        };
+        self.workflows
+            .start_workflow(request)
+            .await
+            .map_err(plain)?;
+        Ok(())
+    }
+
+    async fn describe(&mut self, id: &str) -> anyhow::Result<v1::Workflow> {
+        let workflows = self.workflows.clone();
+        until("the coordinator", Duration::from_secs(60), async || {
+            let request = v1::DescribeWorkflowRequest { id: id.to_owned() };
+            Ok(workflows
+                .clone()
+                .describe_workflow(request)
+                .await?
+                .into_inner())
+        })
+        .await
+    }
+}
+
+fn plain(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
