@@ -62,6 +62,19 @@ pub(crate) struct Seen {
     pub gaps: Vec<Gap>,
 }
 
+impl Seen {
+    /// Notes where a gap ended. One that follows the last one within a second is the same trouble.
+    fn close(&mut self, gap: Gap, until: f64) {
+        match self.gaps.last_mut() {
+            Some(last) if gap.from - last.until < 1.0 => {
+                last.until = until;
+                last.failed += gap.failed;
+            }
+            _ => self.gaps.push(Gap { until, ..gap }),
+        }
+    }
+}
+
 /// A stretch in which requests failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Gap {
@@ -296,16 +309,14 @@ fn seen(samples: &[&Sample]) -> Seen {
                     seen.slowest_at = sample.at;
                 }
                 quick.push(sample.ms);
-                if let Some(mut gap) = gap.take() {
-                    gap.until = sample.at;
-                    seen.gaps.push(gap);
+                if let Some(gap) = gap.take() {
+                    seen.close(gap, sample.at);
                 }
             }
         }
     }
-    if let (Some(mut gap), Some(last)) = (gap, samples.last()) {
-        gap.until = last.at;
-        seen.gaps.push(gap);
+    if let (Some(gap), Some(last)) = (gap, samples.last()) {
+        seen.close(gap, last.at);
     }
     quick.sort_by(f64::total_cmp);
     let share = |of: usize| {

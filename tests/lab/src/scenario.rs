@@ -176,7 +176,7 @@ pub(crate) async fn lay_capi(
     ];
     let old = [("tls.key", identity.old_tokens.0.as_str())];
     let encryption = [("encryption", identity.encryption.as_str())];
-    let wanted: [(String, &str, &[(&str, &str)]); 6] = [
+    let wanted: [(String, &str, Data<'_>); 6] = [
         (ca_name, capi, &both),
         (etcd_name, capi, &both),
         (proxy_name, capi, &both),
@@ -199,11 +199,14 @@ pub(crate) async fn lay_capi(
     Ok(references)
 }
 
+/// Keys and texts of a Secret.
+type Data<'d> = &'d [(&'d str, &'d str)];
+
 fn namespace_object(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 }
 
-fn secret(namespace: &str, name: &str, cluster: &str, type_: &str, data: &[(&str, &str)]) -> Value {
+fn secret(namespace: &str, name: &str, cluster: &str, type_: &str, data: Data<'_>) -> Value {
     let data: BTreeMap<&str, String> = data
         .iter()
         .map(|(key, value)| (*key, STANDARD.encode(value)))

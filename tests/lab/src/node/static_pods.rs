@@ -23,7 +23,8 @@ struct Running {
     manifest: Value,
     text: String,
     child: Option<Child>,
-    since: Instant,
+    /// When it began or ended last; `None` before the first time.
+    since: Option<Instant>,
 }
 
 /// The static pods of a node, by file name.
@@ -57,7 +58,7 @@ impl StaticPods {
                     manifest,
                     text,
                     child: None,
-                    since: Instant::now() - BACK_OFF,
+                    since: None,
                 };
                 self.running.insert(file.clone(), pod);
             }
@@ -65,14 +66,14 @@ impl StaticPods {
         for (file, pod) in &mut self.running {
             let ended = match &mut pod.child {
                 Some(child) => child.try_wait()?.is_some(),
-                None => pod.since.elapsed() >= BACK_OFF,
+                None => pod.since.is_none_or(|since| since.elapsed() >= BACK_OFF),
             };
             if pod.child.is_some() && ended {
                 pod.child = None;
-                pod.since = Instant::now();
+                pod.since = Some(Instant::now());
             } else if pod.child.is_none() && ended {
                 pod.child = Some(begin(spec, file, &pod.manifest)?);
-                pod.since = Instant::now();
+                pod.since = Some(Instant::now());
             }
         }
         Ok(())
