@@ -1,11 +1,12 @@
 //! Other orders of the delicate minute, played by hand from the point where the first node is verified: what the chosen order
 //! is measured against. Each of them is one that somebody could think good enough.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use kube::api::{Patch, PatchParams};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,6 +31,8 @@ pub(crate) enum Order {
     TrafficAfter,
     /// As traffic-after, but node 1 stands behind etcd's load balancer too, so that the old API servers go on
     EtcdBalancer,
+    /// As traffic-after, with one vintage member that hangs: what does the control plane's controller do?
+    SickMember,
 }
 
 /// How long the customer is watched after convergence.
@@ -41,7 +44,7 @@ impl Order {
         match self {
             Self::Chosen => None,
             Self::LeaderStays => Some("stop-vintage-control-plane"),
-            Self::TrafficAfter | Self::EtcdBalancer => Some("verify-first-node"),
+            Self::TrafficAfter | Self::EtcdBalancer | Self::SickMember => Some("verify-first-node"),
         }
     }
 
@@ -64,6 +67,12 @@ impl Order {
                 hand.converge().await?;
                 hand.masters_off().await?;
             }
+            Self::SickMember => {
+                hand.node_behind(&facts.plan.load_balancers.api).await?;
+                freeze("--name=etcd3")?;
+                hand.converge().await?;
+                hand.masters_off().await?;
+            }
             Self::EtcdBalancer => {
                 hand.node_behind(&facts.plan.load_balancers.api).await?;
                 hand.node_behind(&facts.plan.load_balancers.etcd).await?;
@@ -75,6 +84,25 @@ impl Order {
         tokio::time::sleep(AFTERWARDS).await;
         Ok(())
     }
+}
+
+/// Holds a process still that was begun with this argument: it is there and says nothing.
+fn freeze(argument: &str) -> anyhow::Result<()> {
+    for entry in fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = command.split(|byte| *byte == 0);
+        if words.any(|word| word == argument.as_bytes())
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            kill_process(pid, Signal::STOP)?;
+            say(&format!("           by hand: {argument} hangs"));
+            return Ok(());
+        }
+    }
+    anyhow::bail!("no process was begun with {argument}")
 }
 
 /// The hand that plays.
