@@ -4,7 +4,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::File,
+    io::Write as _,
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -61,6 +62,16 @@ impl Hosts {
             .iter()
             .map(|(name, address)| format!("{address} {name}\n"))
             .collect();
-        fs::write(&self.file, text).with_context(|| format!("write {}", self.file.display()))
+        // Never empty in between: somebody may be looking a name up.
+        let write = || {
+            let mut file = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&self.file)?;
+            file.write_all(text.as_bytes())?;
+            file.set_len(text.len() as u64)
+        };
+        write().with_context(|| format!("write {}", self.file.display()))
     }
 }

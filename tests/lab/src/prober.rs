@@ -1,5 +1,6 @@
 //! What a customer notices: at 20 Hz one read and one write through each name of the API. Every other request goes over a new
-//! connection, the rest over one that is kept as long as it lives, as clients do.
+//! connection, the rest over one that is kept as long as it lives, as clients do: HTTP/2, so that a server that ends in good
+//! order can say so.
 
 use std::{
     collections::BTreeMap,
@@ -16,9 +17,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request,
     body::Bytes,
-    client::conn::http1::{self, SendRequest},
+    client::conn::http2::{self, SendRequest},
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -241,9 +242,7 @@ impl Probe {
             Some(alive) => alive,
             None => self.connect().await?,
         };
-        let request = Request::builder()
-            .uri(OBJECT)
-            .header("Host", &self.name.host);
+        let request = Request::builder().uri(format!("https://{}{OBJECT}", self.name.host));
         let request = if verb == "read" {
             request.method("GET").body(Full::default())?
         } else {
@@ -268,7 +267,8 @@ impl Probe {
         let mut found = tokio::net::lookup_host((self.name.host.as_str(), 443)).await?;
         let to = found.next().context("no address")?;
         let stream = tls::connect(&self.name.tls, to, &self.name.host).await?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         // It lives as long as its sender; what ends it is seen there.
         TaskTracker::new().spawn(async move { drop(connection.await) });
         Ok(sender)

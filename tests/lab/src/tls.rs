@@ -20,7 +20,7 @@ use tokio_rustls::{
 pub(crate) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// Trusts servers of one CA. `identity` is a client certificate and its key, PEM.
+    /// Trusts servers of one CA, and speaks HTTP/2 with them. `identity` is a client certificate and its key, PEM.
     pub(crate) fn trusting(ca: &str, identity: Option<(&str, &str)>) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
@@ -29,12 +29,15 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots);
-        Ok(Self(Arc::new(match identity {
+        let mut config = match identity {
             Some((certificate, key)) => {
                 builder.with_client_auth_cert(chain(certificate)?, private_key(key)?)?
             }
             None => builder.with_no_client_auth(),
-        })))
+        };
+        // What clients of the Kubernetes API speak.
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self(Arc::new(config)))
     }
 
     /// Trusts anybody: for a health check that is content with any answer.
