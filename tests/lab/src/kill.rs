@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use drover_proto::v1;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::migrate::say;
+use crate::story::say;
 
 /// The programs that are killed, by name.
 const PROGRAMS: [&str; 2] = ["drover-coordinator", "drover-worker"];

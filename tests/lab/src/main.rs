@@ -3,6 +3,7 @@
 mod api;
 mod booter;
 mod cloud;
+mod coordinator;
 mod definition;
 mod hosts;
 mod kill;
@@ -18,6 +19,7 @@ mod process;
 mod proofs;
 mod scenario;
 mod space;
+mod story;
 mod tls;
 mod town;
 mod up;
@@ -137,7 +139,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            migrate::say(&format!("lab: {error:#}"));
+            story::say(&format!("lab: {error:#}"));
             ExitCode::FAILURE
         }
     }

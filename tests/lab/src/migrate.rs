@@ -1,34 +1,30 @@
 //! A migration in a running lab: Drover's own workflow, a prober beside it, and what must be so afterwards. Runs inside.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use drover_proto::v1::{
-    self, definition_service_client::DefinitionServiceClient,
-    fleet_service_client::FleetServiceClient, workflow_service_client::WorkflowServiceClient,
-};
+use drover_proto::v1;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     api,
     cloud::Clients,
+    coordinator::Client,
     definition,
     kill::Kills,
     ledger,
-    management::until,
     order::Order,
     place::{Parts, Place},
     prober::{Name, Prober, Seen},
     proofs::{self, Proofs},
-    scenario::{INSTALLATION, NAMESPACE},
+    scenario::NAMESPACE,
+    story::Story,
     tls::Tls,
-    town::{CLOUD, CLUSTER, COORDINATOR, Facts},
+    town::{CLOUD, CLUSTER, Facts},
 };
 
 /// What is asked for.
@@ -295,184 +291,4 @@ fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
             )))
         }
     }
-}
-
-/// What the steps did when.
-struct Story {
-    begin: Instant,
-    states: BTreeMap<String, v1::StepState>,
-    times: Vec<StepTimes>,
-    succeeded: BTreeSet<String>,
-    said: String,
-}
-
-impl Story {
-    fn new(begin: Instant) -> Self {
-        Self {
-            begin,
-            states: BTreeMap::new(),
-            times: Vec::new(),
-            succeeded: BTreeSet::new(),
-            said: String::new(),
-        }
-    }
-
-    fn tell(&mut self, workflow: &v1::Workflow) {
-        let now = self.begin.elapsed().as_secs_f64();
-        for step in workflow.guards.iter().chain(&workflow.steps) {
-            let state = step.state();
-            let known = self.states.insert(step.id.clone(), state);
-            let began = self.times.iter_mut().find(|times| times.id == step.id);
-            match began {
-                Some(times) => {
-                    times.ended = if known == Some(state) {
-                        times.ended
-                    } else {
-                        now
-                    };
-                    times.attempts = step.attempt;
-                }
-                None if step.attempt > 0 => self.times.push(StepTimes {
-                    id: step.id.clone(),
-                    began: now,
-                    ended: now,
-                    attempts: step.attempt,
-                }),
-                None => {}
-            }
-            if state == v1::StepState::Succeeded {
-                self.succeeded.insert(step.id.clone());
-            }
-            let message = step
-                .progress
-                .as_ref()
-                .map_or("", |progress| progress.message.as_str());
-            let error = step.last_error.as_ref().map_or_else(String::new, |error| {
-                format!(" (attempt {}: {})", error.attempt, error.message)
-            });
-            let is_guard = workflow.guards.iter().any(|guard| guard.id == step.id);
-            let line = format!("{:<27} {} {message}{error}", step.id, word(state));
-            if known != Some(state)
-                || (step.id == self.running(workflow) && !is_guard && line != self.said)
-            {
-                if state != v1::StepState::Blocked {
-                    say(&format!("{now:7.1} s  {line}"));
-                }
-                if !is_guard {
-                    self.said = line;
-                }
-            }
-        }
-    }
-
-    fn running(&self, workflow: &v1::Workflow) -> String {
-        workflow.current.first().cloned().unwrap_or_default()
-    }
-
-    fn has_succeeded(&self, step: &str) -> bool {
-        self.succeeded.contains(step)
-    }
-
-    fn times(self) -> Vec<StepTimes> {
-        self.times
-    }
-}
-
-fn word(state: v1::StepState) -> String {
-    let name = state.as_str_name();
-    name.trim_start_matches("STEP_STATE_").to_lowercase()
-}
-
-/// A line on stderr.
-pub(crate) fn say(line: &str) {
-    use std::io::Write as _;
-    // A closed stderr stops no migration.
-    drop(writeln!(anstream::stderr(), "{line}"));
-}
-
-/// A coordinator that may be away for a while.
-struct Client {
-    workflows: WorkflowServiceClient<Channel>,
-    definitions: DefinitionServiceClient<Channel>,
-    fleet: FleetServiceClient<Channel>,
-}
-
-impl Client {
-    async fn connect() -> anyhow::Result<Self> {
-        let endpoint = Endpoint::try_from(format!("http://{COORDINATOR}"))?
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(10));
-        let channel = endpoint.connect_lazy();
-        Ok(Self {
-            workflows: WorkflowServiceClient::new(channel.clone()),
-            definitions: DefinitionServiceClient::new(channel.clone()),
-            fleet: FleetServiceClient::new(channel),
-        })
-    }
-
-    async fn worker(&mut self) -> anyhow::Result<()> {
-        let fleet = self.fleet.clone();
-        until("a worker", Duration::from_secs(60), async || {
-            let workers = fleet
-                .clone()
-                .list_workers(v1::ListWorkersRequest::default())
-                .await?;
-            let workers = workers.into_inner().workers;
-            let connected = workers
-                .iter()
-                .any(|worker| worker.state() == v1::WorkerState::Connected);
-            anyhow::ensure!(connected, "none is connected; see the worker's log");
-            Ok(())
-        })
-        .await
-    }
-
-    async fn register(&mut self, text: &str) -> anyhow::Result<()> {
-        let request = v1::RegisterDefinitionRequest {
-            text: text.to_owned(),
-            dry_run: false,
-        };
-        self.definitions
-            .register_definition(request)
-            .await
-            .map_err(plain)?;
-        Ok(())
-    }
-
-    async fn start(&mut self, id: &str, facts: &Facts) -> anyhow::Result<()> {
-        let input = json!({
-            "installation": INSTALLATION, "cluster": CLUSTER,
-            "plan": facts.plan, "secrets": facts.secrets,
-        });
-        let request = v1::StartWorkflowRequest {
-            id: id.to_owned(),
-            definition: definition::NAME.to_owned(),
-            input: Some(v1::Json {
-                text: serde_json::to_vec(&input)?,
-            }),
-            ..v1::StartWorkflowRequest::default()
-        };
-        self.workflows
-            .start_workflow(request)
-            .await
-            .map_err(plain)?;
-        Ok(())
-    }
-
-    async fn describe(&mut self, id: &str) -> anyhow::Result<v1::Workflow> {
-        let workflows = self.workflows.clone();
-        until("the coordinator", Duration::from_secs(60), async || {
-            let request = v1::DescribeWorkflowRequest { id: id.to_owned() };
-            Ok(workflows
-                .clone()
-                .describe_workflow(request)
-                .await?
-                .into_inner())
-        })
-        .await
-    }
-}
-
-fn plain(status: tonic::Status) -> anyhow::Error {
-    anyhow::anyhow!("{}", status.message())
 }

@@ -13,10 +13,10 @@ use crate::{
     api,
     cloud::Clients,
     management::until,
-    migrate::say,
     place::{Parts, Place},
     proofs,
     scenario::NAMESPACE,
+    story::say,
     town::{CLOUD, CLUSTER, Facts},
 };
 

@@ -10,9 +10,10 @@ use clap::{Args, ValueEnum as _};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::{
-    migrate::{MigrateArgs, Report, say},
+    migrate::{MigrateArgs, Report},
     place::{Parts, Place},
     space,
+    story::say,
     town::Shape,
 };
 
