@@ -30,8 +30,12 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// A request that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is asked: an object that is there from the beginning.
-const OBJECT: &str = "/api/v1/namespaces/default/configmaps/probe";
+/// Where the objects are that are read and written, `probe-0` and on: there from the beginning.
+const OBJECTS: &str = "/api/v1/namespaces/default/configmaps/probe-";
+/// Each writer's own objects, which it takes in turn: writes that are on their way at once never meet at one.
+const OWN: u64 = 20;
+/// How many there have to be: two names, two kinds of connection.
+pub(crate) const ALL: u64 = 4 * OWN;
 
 /// Through which name, and as whom.
 #[derive(Clone)]
@@ -242,12 +246,14 @@ impl Probe {
             Some(alive) => alive,
             None => self.connect().await?,
         };
-        let request = Request::builder().uri(format!("https://{}{OBJECT}", self.name.host));
+        let n = self.written.fetch_add(1, Ordering::Relaxed);
+        let object = self.first_object() + n % OWN;
+        let request =
+            Request::builder().uri(format!("https://{}{OBJECTS}{object}", self.name.host));
         let request = if verb == "read" {
             request.method("GET").body(Full::default())?
         } else {
-            let n = self.written.fetch_add(1, Ordering::Relaxed);
-            let body = format!(r#"{{"data":{{"{}":"{n}"}}}}"#, self.connection);
+            let body = format!(r#"{{"data":{{"n":"{n}"}}}}"#);
             request
                 .method("PATCH")
                 .header("Content-Type", "application/merge-patch+json")
@@ -261,6 +267,12 @@ impl Probe {
             bail!("{status}: {}", text.chars().take(200).collect::<String>());
         }
         Ok(connection)
+    }
+
+    fn first_object(&self) -> u64 {
+        let name = u64::from(self.name.label == "new");
+        let connection = u64::from(self.connection == "new");
+        (name * 2 + connection) * OWN
     }
 
     async fn connect(&self) -> anyhow::Result<Connection> {

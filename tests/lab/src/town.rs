@@ -17,6 +17,7 @@ use crate::{
     hosts::Hosts,
     management::{self, Management, begin_controllers, until},
     place::{Parts, Place, ours},
+    prober,
     process::{Spec, keep},
     scenario::{self, CloudSide, INSTALLATION, ORGANIZATION},
     space::{self, Space},
@@ -264,11 +265,13 @@ async fn name_balancers(
 
 /// What the customer has in the cluster: something to read and write, and pods in the hosts' networks.
 async fn lay_workload(client: &kube::Client, masters: u64) -> anyhow::Result<()> {
-    let probe = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "probe", "namespace": "default"}, "data": {"kept": "0", "new": "0"},
-    });
-    api::apply(client, &probe).await?;
+    for n in 0..prober::ALL {
+        let probe = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("probe-{n}"), "namespace": "default"}, "data": {"n": "0"},
+        });
+        api::apply(client, &probe).await?;
+    }
     let known = json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": "known", "namespace": "default"}, "stringData": {"word": "written before the migration"},

@@ -1,13 +1,13 @@
 //! What a call is about, in words: names and ids, never contents.
 
-use drover_ports::{Call, CloudCall, Cluster, EtcdCall, KubeCall, ObjectRef, StoreCall, Via};
+use drover_ports::{Call, Cluster, EtcdCall, KubeCall, ObjectRef, StoreCall, Via};
 use serde_json::Value;
 
 /// What a call is about.
 pub(super) fn of(call: &Call) -> String {
     match call {
         Call::Kube { at, call } => format!("{} {}", place(at), kube(call)),
-        Call::Cloud { cluster, call } => format!("{cluster} {}", cloud(call)),
+        Call::Cloud { cluster, call } => format!("{cluster} {}", call.target()),
         Call::Etcd { cluster, call } => match call {
             EtcdCall::MemberList | EtcdCall::AlarmList => cluster.clone(),
             EtcdCall::Status { member } | EtcdCall::MoveLeader { to: member } => {
@@ -73,44 +73,4 @@ fn by_object(object: &Value) -> String {
         &text(&meta["namespace"]),
         &text(&meta["name"]),
     )
-}
-
-fn cloud(call: &CloudCall) -> String {
-    match call {
-        CloudCall::DescribeInstances { tags } | CloudCall::DescribeAutoScalingGroups { tags } => {
-            let tags: Vec<String> = tags
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect();
-            tags.join(",")
-        }
-        CloudCall::DescribeVpcs { ids } => ids.join(","),
-        CloudCall::DescribeSubnets { vpc }
-        | CloudCall::DescribeRouteTables { vpc }
-        | CloudCall::DescribeSecurityGroups { vpc } => vpc.clone(),
-        CloudCall::DescribeLoadBalancers { names } => names.join(","),
-        CloudCall::DescribeInstanceHealth { load_balancer }
-        | CloudCall::DescribeLoadBalancerAttributes { load_balancer }
-        | CloudCall::ModifyLoadBalancerAttributes { load_balancer, .. }
-        | CloudCall::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
-        CloudCall::DescribeStacks { prefix } => prefix.clone(),
-        CloudCall::AssumeRole { role_arn } => role_arn.clone(),
-        CloudCall::RegisterInstancesWithLoadBalancer {
-            load_balancer,
-            instances,
-        }
-        | CloudCall::DeregisterInstancesFromLoadBalancer {
-            load_balancer,
-            instances,
-        } => format!("{load_balancer} {}", instances.join(",")),
-        CloudCall::SuspendProcesses { group, processes }
-        | CloudCall::ResumeProcesses { group, processes } => {
-            format!("{group} {}", processes.join(","))
-        }
-        CloudCall::CreateTags { resources, .. } | CloudCall::DeleteTags { resources, .. } => {
-            resources.join(",")
-        }
-        CloudCall::TerminateInstances { instances } => instances.join(","),
-        CloudCall::DeleteSecurityGroup { id } => id.clone(),
-    }
 }

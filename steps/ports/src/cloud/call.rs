@@ -169,6 +169,47 @@ impl CloudCall {
         }
     }
 
+    /// What it is about, in words: names and ids.
+    pub fn target(&self) -> String {
+        match self {
+            Self::DescribeInstances { tags } | Self::DescribeAutoScalingGroups { tags } => {
+                let tags: Vec<String> = tags
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect();
+                tags.join(",")
+            }
+            Self::DescribeVpcs { ids } => ids.join(","),
+            Self::DescribeSubnets { vpc }
+            | Self::DescribeRouteTables { vpc }
+            | Self::DescribeSecurityGroups { vpc } => vpc.clone(),
+            Self::DescribeLoadBalancers { names } => names.join(","),
+            Self::DescribeInstanceHealth { load_balancer }
+            | Self::DescribeLoadBalancerAttributes { load_balancer }
+            | Self::ModifyLoadBalancerAttributes { load_balancer, .. }
+            | Self::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
+            Self::DescribeStacks { prefix } => prefix.clone(),
+            Self::AssumeRole { role_arn } => role_arn.clone(),
+            Self::RegisterInstancesWithLoadBalancer {
+                load_balancer,
+                instances,
+            }
+            | Self::DeregisterInstancesFromLoadBalancer {
+                load_balancer,
+                instances,
+            } => format!("{load_balancer} {}", instances.join(",")),
+            Self::SuspendProcesses { group, processes }
+            | Self::ResumeProcesses { group, processes } => {
+                format!("{group} {}", processes.join(","))
+            }
+            Self::CreateTags { resources, .. } | Self::DeleteTags { resources, .. } => {
+                resources.join(",")
+            }
+            Self::TerminateInstances { instances } => instances.join(","),
+            Self::DeleteSecurityGroup { id } => id.clone(),
+        }
+    }
+
     /// True when it changes something.
     pub fn mutates(&self) -> bool {
         match self {

@@ -13,44 +13,6 @@ use crate::{
     state::{Cluster, Elb, Instance, InstanceState},
 };
 
-pub(super) fn target(call: &CloudCall) -> String {
-    match call {
-        CloudCall::DescribeInstances { tags } | CloudCall::DescribeAutoScalingGroups { tags } => {
-            tags.iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect::<Vec<_>>()
-                .join(",")
-        }
-        CloudCall::DescribeVpcs { ids } => ids.join(","),
-        CloudCall::DescribeSubnets { vpc }
-        | CloudCall::DescribeRouteTables { vpc }
-        | CloudCall::DescribeSecurityGroups { vpc } => vpc.clone(),
-        CloudCall::DescribeLoadBalancers { names } => names.join(","),
-        CloudCall::DescribeInstanceHealth { load_balancer }
-        | CloudCall::DescribeLoadBalancerAttributes { load_balancer }
-        | CloudCall::ModifyLoadBalancerAttributes { load_balancer, .. }
-        | CloudCall::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
-        CloudCall::DescribeStacks { prefix } => prefix.clone(),
-        CloudCall::AssumeRole { role_arn } => role_arn.clone(),
-        CloudCall::RegisterInstancesWithLoadBalancer {
-            load_balancer,
-            instances,
-        }
-        | CloudCall::DeregisterInstancesFromLoadBalancer {
-            load_balancer,
-            instances,
-        } => format!("{load_balancer} {}", instances.join(",")),
-        CloudCall::SuspendProcesses { group, .. } | CloudCall::ResumeProcesses { group, .. } => {
-            group.clone()
-        }
-        CloudCall::CreateTags { resources, .. } | CloudCall::DeleteTags { resources, .. } => {
-            resources.join(",")
-        }
-        CloudCall::TerminateInstances { instances } => instances.join(","),
-        CloudCall::DeleteSecurityGroup { id } => id.clone(),
-    }
-}
-
 pub(super) fn call(
     cluster: &mut Cluster,
     call: &CloudCall,

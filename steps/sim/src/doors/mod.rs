@@ -91,7 +91,7 @@ pub(crate) fn carry_out(
 pub(crate) fn target(call: &Call) -> String {
     match call {
         Call::Kube { call, .. } => kube::target(call),
-        Call::Cloud { call, .. } => cloud::target(call),
+        Call::Cloud { call, .. } => call.target(),
         Call::Etcd { cluster, call } => etcd::target(cluster, call),
         Call::Ca { cluster, .. } | Call::Probe { cluster, .. } => cluster.clone(),
         Call::RegionStore { call } => vault::key_of(call).to_owned(),
