@@ -88,8 +88,8 @@ pub(crate) struct StepTimes {
     pub attempts: u32,
 }
 
-/// Longer than any migration of the lab takes.
-const PATIENCE: Duration = Duration::from_secs(40 * 60);
+/// Several times longer than a migration of the lab takes.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Migrates the lab's cluster, and says on stderr how it goes.
 pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result<Report> {
