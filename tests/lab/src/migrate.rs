@@ -134,6 +134,9 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
     if let Some(new) = new {
         seen.append(&mut new.end(place.path("probes-new.jsonl")).await?);
     }
+    let machines = machines(place).await?;
+    let mut nodes: Vec<String> = machines.values().cloned().collect();
+    nodes.sort();
     let mut report = Report {
         partition: facts.plan.partition.as_str().to_owned(),
         order: format!("{:?}", args.order),
@@ -142,8 +145,8 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
         seen,
         proofs: None,
         members: Vec::new(),
-        nodes: nodes(place).await?,
-        registrations: registrations(place, &facts).await?,
+        nodes,
+        registrations: registrations(&machines, &facts).await?,
         kills: kills.done(),
     };
     if ended.is_ok() && last.is_none() {
@@ -202,48 +205,25 @@ async fn begin_new(place: &Place) -> anyhow::Result<Option<Prober>> {
     Ok(answers.then(|| Prober::begin(vec![probe])))
 }
 
-/// Nodes of the control plane's Machines, in order.
-async fn nodes(place: &Place) -> anyhow::Result<Vec<String>> {
-    let capi = api::client(&place.kubeconfig("capi-mc")).await?;
-    let machines = api::resource(
-        &capi,
-        "cluster.x-k8s.io/v1beta1",
-        "Machine",
-        Some(NAMESPACE),
-    )
-    .await?;
-    let machines = machines.list(&kube::api::ListParams::default()).await?;
-    let mut nodes: Vec<String> = machines
-        .into_iter()
-        .filter_map(|machine| {
-            Some(
-                machine.data["status"]["nodeRef"]["name"]
-                    .as_str()?
-                    .to_owned(),
-            )
-        })
-        .collect();
-    nodes.sort();
-    Ok(nodes)
-}
-
-/// Who is registered at the API's vintage load balancers: Cluster API nodes by name, others by instance id.
-async fn registrations(
-    place: &Place,
-    facts: &Facts,
-) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+/// The control plane's Machines that have found their Node: its name, by EC2 instance.
+async fn machines(place: &Place) -> anyhow::Result<BTreeMap<String, String>> {
     let capi = api::client(&place.kubeconfig("capi-mc")).await?;
     let kind = "cluster.x-k8s.io/v1beta1";
     let machines = api::resource(&capi, kind, "Machine", Some(NAMESPACE)).await?;
     let machines = machines.list(&kube::api::ListParams::default()).await?;
-    let names: BTreeMap<String, String> = machines
-        .into_iter()
-        .filter_map(|machine| {
-            let provider = machine.data["spec"]["providerID"].as_str()?;
-            let node = machine.data["status"]["nodeRef"]["name"].as_str()?;
-            Some((provider.rsplit('/').next()?.to_owned(), node.to_owned()))
-        })
-        .collect();
+    let found = machines.into_iter().filter_map(|machine| {
+        let provider = machine.data["spec"]["providerID"].as_str()?;
+        let node = machine.data["status"]["nodeRef"]["name"].as_str()?;
+        Some((provider.rsplit('/').next()?.to_owned(), node.to_owned()))
+    });
+    Ok(found.collect())
+}
+
+/// Who is registered at the API's vintage load balancers: Cluster API nodes by name, others by instance id.
+async fn registrations(
+    names: &BTreeMap<String, String>,
+    facts: &Facts,
+) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let clients = Clients::new(&format!("http://{CLOUD}"), &facts.shape.region);
     let balancers = &facts.plan.load_balancers;
     let mut found = BTreeMap::new();

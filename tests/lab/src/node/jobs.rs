@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use drover_model::node_job::NodeJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
@@ -69,10 +68,7 @@ fn script(pod: &Pod) -> anyhow::Result<String> {
         .collect();
     match words.as_slice() {
         ["chroot", "/host", "/bin/sh", "-ec", script] => Ok((*script).to_owned()),
-        _ => anyhow::bail!(
-            "it is no {} of the known form",
-            std::any::type_name::<NodeJob>()
-        ),
+        _ => anyhow::bail!("it does not have the form in which Drover acts on nodes"),
     }
 }
 
