@@ -92,7 +92,10 @@ impl From<Rejection> for Refusal {
             | Rejection::OutputNeeded { .. }
             | Rejection::NotAGate { .. }
             | Rejection::GateNotOpen { .. }
-            | Rejection::EvidenceChanged { .. } => Kind::Refused,
+            | Rejection::EvidenceChanged { .. }
+            | Rejection::AlreadyApproved { .. }
+            | Rejection::PlanDoesNotFit { .. }
+            | Rejection::InCriticalSpan { .. } => Kind::Refused,
         };
         Self::new(kind, rejection.code(), rejection.to_string())
     }

@@ -197,14 +197,8 @@ pub(crate) enum WorkflowCommand {
     Resume(ActArgs),
     /// End it and take back what may have started; refused after the pivot
     Cancel(ActArgs),
-    /// End it as it stands, without taking anything back
-    Terminate {
-        #[command(flatten)]
-        act: ActArgs,
-        /// Do it
-        #[arg(short, long)]
-        yes: bool,
-    },
+    /// End it as it stands, without taking anything back; wants --yes and a --reason
+    Terminate(ActArgs),
     /// Another round of attempts for a step
     Retry {
         #[command(flatten)]
@@ -225,6 +219,8 @@ pub(crate) enum WorkflowCommand {
     Approve(GateArgs),
     /// Hold a gate closed
     Reject(GateArgs),
+    /// Go on by another version of the definition; shows what that changes and asks first
+    Replan(ReplanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -264,47 +260,63 @@ pub(crate) struct ListArgs {
     pub(crate) watch: bool,
 }
 
+/// Which workflows, and how to act on them.
 #[derive(Debug, Args)]
-pub(crate) struct ActArgs {
-    /// Workflow id
-    pub(crate) id: String,
+pub(crate) struct Target {
+    /// All workflows that match (CEL over the JSON) instead of one; they are listed, counted and confirmed
+    #[arg(short, long, value_name = "QUERY")]
+    pub(crate) query: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Stored with the event
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
     /// Say what would happen, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActArgs {
+    /// Workflow id
+    #[arg(required_unless_present = "query", conflicts_with = "query")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
-    /// Workflow id
-    pub(crate) id: String,
-    /// Step id
-    pub(crate) step: String,
-    /// Stored with the event
-    #[arg(long, default_value = "")]
-    pub(crate) reason: String,
-    /// Say what would happen, change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    /// Workflow id (left out with --query), then step id
+    #[arg(value_names = ["ID", "STEP"], num_args = 1..=2, required = true)]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct GateArgs {
-    /// Workflow id
-    pub(crate) id: String,
-    /// The gate; may be left out when only one waits
-    pub(crate) step: Option<String>,
+    /// Workflow id (left out with --query), then the gate, which may be left out when only one waits
+    #[arg(value_names = ["ID", "GATE"], num_args = 0..=2)]
+    pub(crate) names: Vec<String>,
     /// Digest of the evidence you saw; refused when it has changed. Left out: as it is now
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", conflicts_with = "query")]
     pub(crate) evidence: String,
-    /// Stored with the event
-    #[arg(long, default_value = "")]
-    pub(crate) reason: String,
-    /// Say what would happen, change nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplanArgs {
+    /// Workflow id
+    #[arg(required_unless_present = "query", conflicts_with = "query")]
+    pub(crate) id: Option<String>,
+    /// NAME or NAME@VERSION of a registered definition; the newest of the one it goes by when left out
+    #[arg(long = "to", value_name = "NAME[@VERSION]")]
+    pub(crate) definition: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,9 @@
 //! Expressions: CEL in `${…}` and in `when:`.
 //!
 //! CEL is the Kubernetes ecosystem's own expression language. An expression sees two variables: `input`, and `steps`,
-//! where `steps['step-id'].output` is the output of a step that has ended. It is evaluated once, in `decide`; the event
-//! stores the result, so a newer CEL library cannot change history.
+//! where `steps['step-id'].output` is the output of a step that has ended; inside a `forEach` also the item, by the name
+//! that `as` gives it. It is evaluated once, in `decide`; the event stores the result, so a newer CEL library cannot change
+//! history.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -20,6 +21,8 @@ pub struct Expression {
     source: Arc<str>,
     program: Arc<Program>,
     reads: Vec<Read>,
+    /// Name of the item that it may read.
+    item: Option<Arc<str>>,
 }
 
 /// One step whose output an expression reads.
@@ -47,6 +50,10 @@ pub trait Scope {
     fn input(&self) -> &Value;
     /// The output of a step that has ended with one.
     fn output(&self, step: &str) -> Option<&Value>;
+    /// The item of the `forEach` around, if there is one.
+    fn item(&self) -> Option<&Value> {
+        None
+    }
 }
 
 impl fmt::Debug for Expression {
@@ -56,11 +63,15 @@ impl fmt::Debug for Expression {
 }
 
 impl Expression {
-    /// Compiles `source`, which stands at `position` in a definition.
+    /// Compiles `source`, which stands at `position` in a definition; `item` names the item of the `forEach` around.
     ///
     /// # Errors
     /// Every problem at once: syntax, unknown variables, `steps` used without naming a step.
-    pub fn compile(source: &str, position: Position) -> Result<Self, Vec<Problem>> {
+    pub fn compile(
+        source: &str,
+        position: Position,
+        item: Option<&str>,
+    ) -> Result<Self, Vec<Problem>> {
         let program = Program::compile(source).map_err(|errors| {
             let message = errors.to_string();
             let line = message.lines().next().unwrap_or("not CEL");
@@ -77,7 +88,8 @@ impl Expression {
             reads: Vec::new(),
             problems: Vec::new(),
         };
-        walk.expr(program.expression(), &mut Vec::new());
+        let mut bound: Vec<String> = item.iter().map(|&item| item.to_owned()).collect();
+        walk.expr(program.expression(), &mut bound);
         if !walk.problems.is_empty() {
             return Err(walk.problems);
         }
@@ -93,6 +105,7 @@ impl Expression {
             source: Arc::from(source),
             program: Arc::new(program),
             reads,
+            item: item.map(Arc::from),
         })
     }
 
@@ -132,6 +145,11 @@ impl Expression {
         context
             .add_variable("steps", Value::Object(steps))
             .map_err(|problem| error(problem.to_string()))?;
+        if let Some((name, item)) = self.item.as_deref().zip(scope.item()) {
+            context
+                .add_variable(name, item)
+                .map_err(|problem| error(problem.to_string()))?;
+        }
         let value = self
             .program
             .execute(&context)
@@ -306,23 +324,29 @@ pub enum Part {
 }
 
 impl Template {
-    /// Reads a template from a definition.
+    /// Reads a template from a definition; `item` names the item of the `forEach` around.
     ///
     /// # Errors
     /// Every problem of every expression inside.
-    pub fn compile(node: &Node) -> Result<Self, Vec<Problem>> {
+    pub fn compile(node: &Node, item: Option<&str>) -> Result<Self, Vec<Problem>> {
         match &node.data {
             Data::Null | Data::Bool(_) | Data::Number(_) => Ok(Self::Literal(node.to_json())),
-            Data::Text(text) => compile_text(text, node.position),
-            Data::List(items) => collect(items.iter().map(Self::compile)).map(|items| {
-                if items.iter().all(Self::is_literal) {
-                    Self::Literal(node.to_json())
-                } else {
-                    Self::List(items)
-                }
-            }),
+            Data::Text(text) => compile_text(text, node.position, item),
+            Data::List(items) => {
+                collect(items.iter().map(|node| Self::compile(node, item))).map(|items| {
+                    if items.iter().all(Self::is_literal) {
+                        Self::Literal(node.to_json())
+                    } else {
+                        Self::List(items)
+                    }
+                })
+            }
             Data::Map(entries) => {
-                let values = collect(entries.iter().map(|(_, _, value)| Self::compile(value)))?;
+                let values = collect(
+                    entries
+                        .iter()
+                        .map(|(_, _, value)| Self::compile(value, item)),
+                )?;
                 if values.iter().all(Self::is_literal) {
                     return Ok(Self::Literal(node.to_json()));
                 }
@@ -408,7 +432,11 @@ impl Template {
     }
 }
 
-fn compile_text(text: &str, position: Position) -> Result<Template, Vec<Problem>> {
+fn compile_text(
+    text: &str,
+    position: Position,
+    item: Option<&str>,
+) -> Result<Template, Vec<Problem>> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -431,6 +459,7 @@ fn compile_text(text: &str, position: Position) -> Result<Template, Vec<Problem>
         parts.push(Part::Expression(Expression::compile(
             source.trim(),
             position,
+            item,
         )?));
         rest = &rest[start + 2 + length + 1..];
     }
@@ -527,7 +556,7 @@ mod tests {
     }
 
     fn template(yaml: &str) -> Result<Template, Vec<Problem>> {
-        Template::compile(&Node::parse(yaml).unwrap())
+        Template::compile(&Node::parse(yaml).unwrap(), None)
     }
 
     #[test]
@@ -549,6 +578,7 @@ mod tests {
         let expression = Expression::compile(
             "has(steps.a.output) && steps.a.output.x && steps['b-c'].output.n == 1 && [1].all(i, i < input.n)",
             Position::default(),
+            None,
         )
         .unwrap();
         assert_eq!(
@@ -568,9 +598,9 @@ mod tests {
 
     #[test]
     fn a_missing_output_is_false_under_has_and_an_error_elsewhere() {
-        let has = Expression::compile("has(steps.gone.output)", Position::default()).unwrap();
+        let has = Expression::compile("has(steps.gone.output)", Position::default(), None).unwrap();
         assert_eq!(has.evaluate(&scope()), Ok(json!(false)));
-        let bare = Expression::compile("steps.gone.output.x", Position::default()).unwrap();
+        let bare = Expression::compile("steps.gone.output.x", Position::default(), None).unwrap();
         assert!(bare.evaluate(&scope()).is_err());
     }
 
@@ -588,7 +618,8 @@ mod tests {
                 "expression-syntax"
             ]
         );
-        let dash = Expression::compile("steps.etcd-join.output", Position::default()).unwrap_err();
+        let dash =
+            Expression::compile("steps.etcd-join.output", Position::default(), None).unwrap_err();
         assert!(dash[0].message.contains("brackets"), "{dash:?}");
     }
 }

@@ -23,6 +23,20 @@ pub enum InstallationKind {}
 /// Marks pool names.
 pub enum PoolKind {}
 
+/// What ids of one kind may look like.
+pub trait Marker {
+    /// True when `for-each[key]/step` is one, too.
+    const HAS_ITEMS: bool = false;
+}
+
+impl Marker for WorkflowKind {}
+impl Marker for StepKind {
+    const HAS_ITEMS: bool = true;
+}
+impl Marker for WorkerKind {}
+impl Marker for InstallationKind {}
+impl Marker for PoolKind {}
+
 /// One durable execution of a definition, for one target.
 pub type WorkflowId = Id<WorkflowKind>;
 /// A named node of a definition.
@@ -46,20 +60,51 @@ pub struct InvalidId {
 /// The longest id, in bytes.
 pub const ID_LENGTH_MAX: usize = 63;
 
-impl<K> Id<K> {
-    /// Checks and takes a text: 1 to 63 of `a-z`, `0-9`, `-`, `.`, beginning with a letter or digit.
+/// True for 1 to 63 of `a-z`, `0-9`, `-`, `.`, beginning with a letter or digit.
+#[must_use]
+pub fn is_word(text: &str) -> bool {
+    let first = text.as_bytes().first().copied().unwrap_or(b' ');
+    text.len() <= ID_LENGTH_MAX
+        && (first.is_ascii_lowercase() || first.is_ascii_digit())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+}
+
+/// The three words of `for-each[key]/step`.
+fn item_words(text: &str) -> Option<[&str; 3]> {
+    let (for_each, rest) = text.split_once('[')?;
+    let (key, step) = rest.split_once("]/")?;
+    Some([for_each, key, step])
+}
+
+impl StepId {
+    /// The id of a step of one item: `for-each[key]/step`. All three are words.
+    ///
+    /// # Errors
+    /// When one of them is not a word.
+    pub fn of_item(for_each: &str, key: &str, step: &str) -> Result<Self, InvalidId> {
+        Self::new(format!("{for_each}[{key}]/{step}"))
+    }
+
+    /// True for the id of a step of an item.
+    #[must_use]
+    pub fn is_of_item(&self) -> bool {
+        item_words(&self.text).is_some()
+    }
+}
+
+impl<K: Marker> Id<K> {
+    /// Checks and takes a text: 1 to 63 of `a-z`, `0-9`, `-`, `.`, beginning with a letter or digit; for steps also
+    /// `for-each[key]/step` of three such words.
     ///
     /// # Errors
     /// When the text has another shape.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
         let text = text.as_ref();
-        let first = text.as_bytes().first().copied().unwrap_or(b' ');
-        let valid = text.len() <= ID_LENGTH_MAX
-            && (first.is_ascii_lowercase() || first.is_ascii_digit())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
-        if valid {
+        let of_item =
+            || K::HAS_ITEMS && item_words(text).is_some_and(|words| words.into_iter().all(is_word));
+        if is_word(text) || of_item() {
             Ok(Self {
                 text: Arc::from(text),
                 kind: PhantomData,
@@ -70,7 +115,9 @@ impl<K> Id<K> {
             })
         }
     }
+}
 
+impl<K> Id<K> {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -137,7 +184,7 @@ impl<K> Serialize for Id<K> {
     }
 }
 
-impl<'de, K> Deserialize<'de> for Id<K> {
+impl<'de, K: Marker> Deserialize<'de> for Id<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::new(&text).map_err(D::Error::custom)

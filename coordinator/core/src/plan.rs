@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{
     declaration::{Compensation, KindDeclaration, LossPolicy, RetryPolicy, Timeouts},
-    definition::{Action, Definition, Kinds, Order},
-    ids::{Digest, KindRef},
+    definition::{Action, Definition, Item, ItemValue, Kinds, NODES_MAX, Node, Order},
+    ids::{Digest, InvalidId, KindRef, StepId},
     yaml::Problem,
 };
 
@@ -35,6 +35,7 @@ impl PlanSource {
 }
 
 /// A compiled plan.
+#[derive(Clone)]
 pub struct Plan {
     /// What names it.
     pub digest: Digest,
@@ -46,12 +47,40 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// Nodes of the critical span in order; empty when there is none.
     pub critical: Vec<usize>,
+    /// The items that are known, in the order in which they became known.
+    pub items: Vec<KnownItems>,
+    /// For each `forEach` what the steps of one item are held to.
+    bodies: HashMap<usize, Vec<PlanNode>>,
     index: HashMap<String, usize>,
     order: Order,
-    input: Validator,
+    input: Arc<Validator>,
+}
+
+/// The items of a `forEach` whose turn has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownItems {
+    /// Its id.
+    pub for_each: StepId,
+    /// Its items.
+    pub items: Vec<ItemValue>,
+}
+
+/// Why items cannot become steps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemsError {
+    /// A key is not a word.
+    #[error("a key names no item: {0}")]
+    Key(#[from] InvalidId),
+    /// Two items have one key.
+    #[error("the key {0:?} names two items")]
+    Repeated(String),
+    /// Too many steps.
+    #[error("with {0} steps the workflow would have more than {NODES_MAX}")]
+    TooMany(usize),
 }
 
 /// What a node is held to: the kind's declaration with the definition's overrides.
+#[derive(Clone)]
 pub struct PlanNode {
     /// Set for work.
     pub kind: Option<Arc<KindDeclaration>>,
@@ -61,7 +90,7 @@ pub struct PlanNode {
     pub retry: RetryPolicy,
     /// Indices of the guards whose span holds this node.
     pub guards: Vec<usize>,
-    params: Option<Validator>,
+    params: Option<Arc<Validator>>,
 }
 
 /// Gates and timers never run attempts; the policy only fills the place.
@@ -97,70 +126,13 @@ impl Plan {
             .collect();
         let order = Order::of(&definition);
         let mut nodes = Vec::with_capacity(definition.nodes.len());
-        for node in &definition.nodes {
-            let kind = match node.kind() {
-                None => None,
-                Some(kind) => match kinds.get(kind) {
-                    Some(declaration) => Some(Arc::clone(declaration)),
-                    None => {
-                        return Err(vec![Problem::new(
-                            node.position,
-                            "unknown-kind",
-                            format!(
-                                "{:?} uses {kind}, which the plan does not declare",
-                                node.id.as_str()
-                            ),
-                        )]);
-                    }
-                },
-            };
-            let declared = kind
-                .as_ref()
-                .map_or_else(Timeouts::default, |kind| kind.timeouts);
-            let timeouts = Timeouts {
-                schedule_to_start: node
-                    .timeouts
-                    .schedule_to_start
-                    .or(declared.schedule_to_start),
-                start_to_close: node.timeouts.start_to_close.or(declared.start_to_close),
-                schedule_to_close: node
-                    .timeouts
-                    .schedule_to_close
-                    .or(declared.schedule_to_close),
-                heartbeat: node.timeouts.heartbeat.or(declared.heartbeat),
-            };
-            let declared = kind.as_ref().map_or(NO_RETRY, |kind| kind.retry);
-            let initial_interval = node
-                .retry
-                .initial_interval
-                .unwrap_or(declared.initial_interval);
-            let retry = RetryPolicy {
-                initial_interval,
-                maximum_interval: node
-                    .retry
-                    .maximum_interval
-                    .unwrap_or(declared.maximum_interval)
-                    .max(initial_interval),
-                backoff_coefficient: node
-                    .retry
-                    .backoff_coefficient
-                    .unwrap_or(declared.backoff_coefficient),
-                maximum_attempts: node
-                    .retry
-                    .maximum_attempts
-                    .unwrap_or(declared.maximum_attempts),
-                maximum_losses: node.retry.maximum_losses.unwrap_or(declared.maximum_losses),
-            };
-            let params = kind
-                .as_ref()
-                .and_then(|kind| jsonschema::validator_for(&kind.params_schema).ok());
-            nodes.push(PlanNode {
-                kind,
-                timeouts,
-                retry,
-                guards: Vec::new(),
-                params,
-            });
+        let mut bodies = HashMap::new();
+        for (index, node) in definition.nodes.iter().enumerate() {
+            nodes.push(PlanNode::of(node, &kinds)?);
+            if node.for_each().is_some() {
+                let body = node.body().iter().map(|node| PlanNode::of(node, &kinds));
+                bodies.insert(index, body.collect::<Result<_, _>>()?);
+            }
         }
         for (guard_index, node) in definition.nodes.iter().enumerate() {
             if let Some(guard) = node.guard() {
@@ -173,12 +145,7 @@ impl Plan {
             .critical
             .map_or_else(Vec::new, |(from, until)| order.between(from, until));
         critical.sort_by_key(|&index| critical_rank(&definition, &order, index));
-        let index = definition
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| (node.id.to_string(), index))
-            .collect();
+        let index = index_of(&definition);
         // The schema was compiled once when the definition was parsed.
         let input = jsonschema::validator_for(&definition.input).map_err(|error| {
             vec![Problem::new(
@@ -193,10 +160,108 @@ impl Plan {
             definition,
             nodes,
             critical,
+            items: Vec::new(),
+            bodies,
             index,
             order,
-            input,
+            input: Arc::new(input),
         })
+    }
+
+    /// The plan once the items of a `forEach` are known: their steps stand behind all others, so that no index changes.
+    ///
+    /// # Errors
+    /// When a key is not a word or names two items, or there would be too many steps.
+    ///
+    /// # Panics
+    /// When the node is not a `forEach`.
+    pub fn with_items(&self, for_each: usize, items: &[ItemValue]) -> Result<Self, ItemsError> {
+        let parent = &self.definition.nodes[for_each];
+        let body = parent.body();
+        let bodies = &self.bodies[&for_each];
+        let n = self.nodes.len() + items.len() * body.len();
+        if n > NODES_MAX {
+            return Err(ItemsError::TooMany(n));
+        }
+        let mut definition = self.definition.clone();
+        let mut nodes = self.nodes.clone();
+        for item in items {
+            let first = nodes.len();
+            for (inner, held_to) in body.iter().zip(bodies) {
+                let mut node = inner.clone();
+                node.id = StepId::of_item(parent.id.as_str(), &item.key, inner.id.as_str())?;
+                node.item = Some(Item {
+                    for_each,
+                    key: Arc::clone(&item.key),
+                    value: Arc::clone(&item.value),
+                });
+                shift(&mut node, first);
+                definition.nodes.push(Arc::new(node));
+                nodes.push(PlanNode {
+                    guards: self.nodes[for_each].guards.clone(),
+                    ..held_to.clone()
+                });
+            }
+        }
+        let index = index_of(&definition);
+        if index.len() < definition.nodes.len() {
+            let mut keys: Vec<&str> = items.iter().map(|item| &*item.key).collect();
+            keys.sort_unstable();
+            let repeated = keys.windows(2).find(|pair| pair[0] == pair[1]);
+            return Err(ItemsError::Repeated(
+                repeated.map_or("", |pair| pair[0]).to_owned(),
+            ));
+        }
+        let mut known = self.items.clone();
+        known.push(KnownItems {
+            for_each: parent.id.clone(),
+            items: items.to_vec(),
+        });
+        Ok(Self {
+            digest: self.digest,
+            definition_digest: self.definition_digest,
+            order: Order::of(&definition),
+            definition,
+            nodes,
+            critical: self.critical.clone(),
+            items: known,
+            bodies: self.bodies.clone(),
+            index,
+            input: Arc::clone(&self.input),
+        })
+    }
+
+    /// The steps of one item, or of all items of a `forEach`.
+    pub fn steps_of<'a>(
+        &'a self,
+        for_each: usize,
+        key: Option<&'a str>,
+    ) -> impl Iterator<Item = usize> + 'a {
+        self.definition
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(move |(_, node)| {
+                node.item.as_ref().is_some_and(|item| {
+                    item.for_each == for_each && key.is_none_or(|key| &*item.key == key)
+                })
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// All nodes in the order in which people read them: the steps of items behind their `forEach`.
+    #[must_use]
+    pub fn reading_order(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.definition.nodes.iter().enumerate() {
+            if node.item.is_none() {
+                order.push(index);
+                if node.for_each().is_some() {
+                    order.extend(self.steps_of(index, None));
+                }
+            }
+        }
+        order
     }
 
     /// The index of a step or guard.
@@ -207,7 +272,7 @@ impl Plan {
 
     /// The id of a step or guard.
     #[must_use]
-    pub fn id_of(&self, index: usize) -> &crate::ids::StepId {
+    pub fn id_of(&self, index: usize) -> &StepId {
         &self.definition.nodes[index].id
     }
 
@@ -278,6 +343,96 @@ impl Plan {
             Action::Run { guard: Some(_), .. }
         )
     }
+}
+
+impl PlanNode {
+    fn of(node: &Node, kinds: &Kinds) -> Result<Self, Vec<Problem>> {
+        let kind = match node.kind() {
+            None => None,
+            Some(kind) => match kinds.get(kind) {
+                Some(declaration) => Some(Arc::clone(declaration)),
+                None => {
+                    return Err(vec![Problem::new(
+                        node.position,
+                        "unknown-kind",
+                        format!(
+                            "{:?} uses {kind}, which the plan does not declare",
+                            node.id.as_str()
+                        ),
+                    )]);
+                }
+            },
+        };
+        let declared = kind
+            .as_ref()
+            .map_or_else(Timeouts::default, |kind| kind.timeouts);
+        let timeouts = Timeouts {
+            schedule_to_start: node
+                .timeouts
+                .schedule_to_start
+                .or(declared.schedule_to_start),
+            start_to_close: node.timeouts.start_to_close.or(declared.start_to_close),
+            schedule_to_close: node
+                .timeouts
+                .schedule_to_close
+                .or(declared.schedule_to_close),
+            heartbeat: node.timeouts.heartbeat.or(declared.heartbeat),
+        };
+        let declared = kind.as_ref().map_or(NO_RETRY, |kind| kind.retry);
+        let initial_interval = node
+            .retry
+            .initial_interval
+            .unwrap_or(declared.initial_interval);
+        let retry = RetryPolicy {
+            initial_interval,
+            maximum_interval: node
+                .retry
+                .maximum_interval
+                .unwrap_or(declared.maximum_interval)
+                .max(initial_interval),
+            backoff_coefficient: node
+                .retry
+                .backoff_coefficient
+                .unwrap_or(declared.backoff_coefficient),
+            maximum_attempts: node
+                .retry
+                .maximum_attempts
+                .unwrap_or(declared.maximum_attempts),
+            maximum_losses: node.retry.maximum_losses.unwrap_or(declared.maximum_losses),
+        };
+        let params = kind
+            .as_ref()
+            .and_then(|kind| jsonschema::validator_for(&kind.params_schema).ok())
+            .map(Arc::new);
+        Ok(Self {
+            kind,
+            timeouts,
+            retry,
+            guards: Vec::new(),
+            params,
+        })
+    }
+}
+
+/// The indices of a body become those of an item's steps.
+fn shift(node: &mut Node, first: usize) {
+    for need in &mut node.needs {
+        *need += first;
+    }
+    if let Action::Gate(gate) = &mut node.action {
+        for evidence in &mut gate.evidence {
+            *evidence += first;
+        }
+    }
+}
+
+fn index_of(definition: &Definition) -> HashMap<String, usize> {
+    definition
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| (node.id.to_string(), index))
+        .collect()
 }
 
 fn critical_rank(definition: &Definition, order: &Order, index: usize) -> usize {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use drover_core::{
-    ids::{InstallationName, KindRef},
+    ids::{InstallationName, KindRef, WorkflowId},
     lease::LeaseKey,
 };
 
@@ -50,6 +50,15 @@ impl Queues {
                 .push_back(step);
             self.dirty = true;
         }
+    }
+
+    /// Nothing of this workflow waits any more; what still does is pushed again.
+    pub(super) fn forget(&mut self, workflow: &WorkflowId) {
+        self.queued.retain(|(id, _)| id != workflow);
+        for (_, queue) in self.queues.values_mut() {
+            queue.retain(|(id, _)| id != workflow);
+        }
+        self.queues.retain(|_, (_, queue)| !queue.is_empty());
     }
 
     /// A worker came, or a credit became free.

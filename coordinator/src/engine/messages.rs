@@ -15,7 +15,7 @@ use drover_core::{
     stream::{Head, StreamId},
     time::Timestamp,
     view,
-    workflow::{Act, Offer, Outcome, Verdict, event::StepFailure},
+    workflow::{Act, Diff, Offer, Outcome, Verdict, event::StepFailure},
     yaml::Problem,
 };
 use serde_json::Value;
@@ -36,6 +36,8 @@ pub enum Input {
     Start(Box<Start>),
     /// Do something to a workflow.
     Act(Box<ActOn>),
+    /// Let a workflow go on by another definition.
+    Replan(Box<Replan>),
     /// See a workflow.
     Describe {
         /// Which.
@@ -213,6 +215,34 @@ pub struct Start {
     pub reason: String,
     /// Where the answer goes: the workflow, and whether it is new.
     pub answer: Answer<(view::Workflow, bool)>,
+}
+
+/// Another definition for a running workflow.
+pub struct Replan {
+    /// Which workflow.
+    pub id: WorkflowId,
+    /// Name of the definition; the one it goes by when `None`.
+    pub definition: Option<String>,
+    /// 0 means the newest registered version.
+    pub version: u32,
+    /// Compare, change nothing.
+    pub dry_run: bool,
+    /// Who.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// Where the answer goes.
+    pub answer: Answer<Replanned>,
+}
+
+/// What another definition changes.
+pub struct Replanned {
+    /// As it is now.
+    pub workflow: view::Workflow,
+    /// Compared with what it went by.
+    pub diff: Diff,
+    /// One sentence for the operator.
+    pub message: String,
 }
 
 /// A request to do something to a workflow.

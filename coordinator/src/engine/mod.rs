@@ -21,6 +21,7 @@ pub mod messages;
 mod outbox;
 mod prepared;
 mod recover;
+mod replan;
 mod sessions;
 pub mod space;
 mod start;
@@ -224,6 +225,7 @@ impl Engine {
         match input {
             Input::Start(start) => self.start(*start),
             Input::Act(act) => self.act(*act),
+            Input::Replan(replan) => self.replan(*replan),
             Input::Describe { id, answer } => {
                 let found = self.describe(&id);
                 self.outbox.answer(move || drop(answer.send(found)));

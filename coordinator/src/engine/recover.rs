@@ -339,10 +339,7 @@ fn fold_records(records: &[Record], catalog: &Catalog) -> Result<Workflow, Strin
             let event = Event::read_line(line).map_err(|error| error.to_string())?;
             // An illegal event makes `apply` panic: in a stored stream that is damage.
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut workflow {
-                Some(workflow) => {
-                    workflow.apply(&event);
-                    None
-                }
+                Some(workflow) => take(workflow, &event, catalog).err().map(Err),
                 None => {
                     let Body::Created(created) = &event.body else {
                         return Some(Err("its first event is not Created".to_owned()));
@@ -369,6 +366,19 @@ fn fold_records(records: &[Record], catalog: &Catalog) -> Result<Workflow, Strin
         }
     }
     workflow.ok_or_else(|| "it is empty".to_owned())
+}
+
+/// Takes a stored event in; one that names another plan needs the catalog.
+fn take(workflow: &mut Workflow, event: &Event, catalog: &Catalog) -> Result<(), String> {
+    let Body::Replanned { plan, .. } = &event.body else {
+        workflow.apply(event);
+        return Ok(());
+    };
+    let known = catalog
+        .plan(plan)
+        .ok_or_else(|| format!("its plan {plan} is not in the catalog"))?;
+    workflow.replan(event, known);
+    Ok(())
 }
 
 /// Folds one workflow from the store.

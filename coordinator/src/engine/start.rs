@@ -7,7 +7,7 @@ use drover_core::{
     catalog::CatalogEvent,
     expr::Scope,
     ids::{Actor, Digest, InstallationName, WorkflowId},
-    plan::Plan,
+    plan::{Plan, PlanSource},
     stream::{Recorded, StreamId},
     view,
     workflow::{Env, INPUT_BYTES_MAX, Workflow, event::Created},
@@ -185,18 +185,7 @@ impl Engine {
         if dry_run {
             return Ok((self.preview(created, actor, plan), true));
         }
-        if self.catalog.plan(&created.plan).is_none() {
-            let event = Recorded {
-                seq: self.catalog.head + 1,
-                at: self.now,
-                actor: None,
-                body: CatalogEvent::PlanPinned(Box::new((*prepared.source).clone())),
-            };
-            if let Err(error) = self.catalog.apply(&event) {
-                return Err(Refusal::problems(error.problems));
-            }
-            self.streams.push(&StreamId::Catalog, &event);
-        }
+        self.pin(&plan.digest, &prepared.source)?;
         let exclusive = created.exclusive.clone();
         let definition = created.definition.to_string();
         let reason = created.reason.clone();
@@ -224,6 +213,24 @@ impl Engine {
         self.record_audit(actor, entry);
         self.metrics.started();
         self.describe(id).map(|view| (view, true))
+    }
+
+    /// Stores a plan that a workflow goes by from here on, unless others do already.
+    pub(super) fn pin(&mut self, digest: &Digest, source: &PlanSource) -> Result<(), Refusal> {
+        if self.catalog.plan(digest).is_some() {
+            return Ok(());
+        }
+        let event = Recorded {
+            seq: self.catalog.head + 1,
+            at: self.now,
+            actor: None,
+            body: CatalogEvent::PlanPinned(Box::new(source.clone())),
+        };
+        if let Err(error) = self.catalog.apply(&event) {
+            return Err(Refusal::problems(error.problems));
+        }
+        self.streams.push(&StreamId::Catalog, &event);
+        Ok(())
     }
 
     /// What a start would look like.

@@ -6,6 +6,7 @@ use drover_core::{
     audit::AuditEvent,
     ids::{Fence, WorkflowId},
     lease::Need,
+    plan::Plan,
     query::Query,
     stream::StreamId,
     time::Timestamp,
@@ -39,7 +40,12 @@ impl Engine {
             epoch: self.epoch,
             facts: &facts,
         };
+        let before = Arc::clone(&workflow.plan);
         let decision = workflow.react(input, &env);
+        let plan = Arc::clone(&workflow.plan);
+        if plan.digest != before.digest {
+            self.renumber(id, &before, &plan);
+        }
         if !decision.events.is_empty() {
             self.streams
                 .push_events(&StreamId::Workflow(id.clone()), &decision.events);
@@ -50,6 +56,24 @@ impl Engine {
             self.touched.insert(id.clone());
         }
         Some(decision.reply)
+    }
+
+    /// A workflow goes on by another plan: what is kept by the indices of its steps moves to their new ones.
+    fn renumber(&mut self, id: &WorkflowId, before: &Plan, plan: &Plan) {
+        let number = |index: usize| plan.index_of(before.id_of(index).as_str());
+        self.leases.renumber(id, number);
+        let progress = std::mem::take(&mut self.progress);
+        self.progress = progress
+            .into_iter()
+            .filter_map(|((workflow, index), reported)| {
+                if workflow == *id {
+                    Some(((workflow, number(index)?), reported))
+                } else {
+                    Some(((workflow, index), reported))
+                }
+            })
+            .collect();
+        self.queues.forget(id);
     }
 
     pub(super) fn act(&mut self, request: ActOn) {
@@ -106,7 +130,7 @@ impl Engine {
         self.outbox.answer(move || drop(answer.send(result)));
     }
 
-    fn open(&self, id: &WorkflowId) -> Result<&Workflow, Refusal> {
+    pub(super) fn open(&self, id: &WorkflowId) -> Result<&Workflow, Refusal> {
         match self.workflows.get(id) {
             Some(Slot::Open(workflow)) => Ok(workflow),
             Some(Slot::Closed(closed)) => Err(Refusal::new(
@@ -431,6 +455,7 @@ fn act_word(act: &Act) -> &'static str {
         Act::Skip { .. } => "skip",
         Act::Approve { .. } => "approve",
         Act::Reject { .. } => "reject",
+        Act::Replan { .. } => "replan",
     }
 }
 

@@ -12,7 +12,7 @@ mod workflow;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use drover_core::{
-    ids::{Actor, Id},
+    ids::{Actor, Id, Marker},
     workflow::INPUT_BYTES_MAX,
 };
 use drover_proto::v1::{
@@ -112,7 +112,7 @@ fn actor<T>(request: &Request<T>) -> Actor {
 }
 
 /// Reads an id of a request.
-fn id<K>(what: &str, text: &str) -> Result<Id<K>, Refusal> {
+fn id<K: Marker>(what: &str, text: &str) -> Result<Id<K>, Refusal> {
     Id::new(text).map_err(|error| Refusal::new(Kind::Invalid, "bad-id", format!("{what}: {error}")))
 }
 

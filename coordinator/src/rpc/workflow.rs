@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, actor, convert, id};
 use crate::{
-    engine::messages::{ActOn, Follower, Input, Start},
+    engine::messages::{ActOn, Follower, Input, Replan, Start},
     refusal::{Kind, Refusal},
 };
 
@@ -324,6 +324,50 @@ impl v1::workflow_service_server::WorkflowService for Service {
     ) -> Result<Response<v1::ActResponse>, Status> {
         self.decide(request, |step, evidence| Act::Reject { step, evidence })
             .await
+    }
+
+    async fn replan_workflow(
+        &self,
+        request: Request<v1::ReplanRequest>,
+    ) -> Result<Response<v1::ReplanResponse>, Status> {
+        let actor = actor(&request);
+        let v1::ReplanRequest {
+            id: workflow,
+            definition,
+            version,
+            reason,
+            dry_run,
+        } = request.into_inner();
+        let id = id("workflow", &workflow)?;
+        let replanned = self
+            .0
+            .engine
+            .ask(|answer| {
+                Input::Replan(Box::new(Replan {
+                    id,
+                    definition: Some(definition).filter(|name| !name.is_empty()),
+                    version,
+                    dry_run,
+                    actor,
+                    reason,
+                    answer,
+                }))
+            })
+            .await?;
+        let changes = replanned.diff.changes.into_iter();
+        Ok(Response::new(v1::ReplanResponse {
+            workflow: Some(convert::workflow(&replanned.workflow)),
+            message: replanned.message,
+            changes: changes
+                .map(|change| v1::StepChange {
+                    step: change.step.to_string(),
+                    change: change.change.to_owned(),
+                    aspects: change.aspects,
+                    effect: change.effect.to_owned(),
+                })
+                .collect(),
+            problems: replanned.diff.problems,
+        }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One noun a file.
 
+mod acts;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod brake;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{LOOK_AGAIN, Session, name_and_version};
 use crate::{
-    args::{ActArgs, Format, GateArgs, Global, ListArgs, StartArgs, StepArgs, WorkflowCommand},
+    args::{Format, Global, ListArgs, StartArgs, WorkflowCommand},
     client::within,
     convert,
     failure::{Exit, Failure, Outcome},
@@ -18,13 +18,6 @@ use crate::{
 };
 
 pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Outcome {
-    if let WorkflowCommand::Terminate { yes: false, act } = &command
-        && !act.dry_run
-    {
-        return Err(Failure::usage(
-            "terminate ends the workflow as it stands and takes nothing back: add --yes, and a --reason",
-        ));
-    }
     let mut session = Session::open(global).await?;
     match command {
         WorkflowCommand::Start(args) => session.start(args).await,
@@ -33,28 +26,11 @@ pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Outcome {
         WorkflowCommand::History { id, follow } => session.history(&id, follow).await,
         WorkflowCommand::Watch { id } => session.watch(&id).await,
         WorkflowCommand::Wait { id, states } => session.wait(&id, &states, global.timeout).await,
-        WorkflowCommand::Pause(args) => session.act(args, Simple::Pause).await,
-        WorkflowCommand::Resume(args) => session.act(args, Simple::Resume).await,
-        WorkflowCommand::Cancel(args) => session.act(args, Simple::Cancel).await,
-        WorkflowCommand::Terminate { act, .. } => session.act(act, Simple::Terminate).await,
-        WorkflowCommand::Retry { step, params } => session.retry(step, params.as_deref()).await,
-        WorkflowCommand::Skip { step, output_file } => {
-            session.skip(step, output_file.as_deref()).await
-        }
-        WorkflowCommand::Approve(args) => session.decide(args, true).await,
-        WorkflowCommand::Reject(args) => session.decide(args, false).await,
+        act => session.act(act).await,
     }
 }
 
-#[derive(Clone, Copy)]
-enum Simple {
-    Pause,
-    Resume,
-    Cancel,
-    Terminate,
-}
-
-const COLUMNS: Columns = Columns {
+pub(super) const COLUMNS: Columns = Columns {
     narrow: &[
         "ID",
         "STATE",
@@ -163,7 +139,7 @@ impl Session {
         }
     }
 
-    fn row(&self, workflow: &view::Workflow) -> Row {
+    pub(super) fn row(&self, workflow: &view::Workflow) -> Row {
         let current: Vec<&str> = workflow
             .current
             .iter()
@@ -206,7 +182,7 @@ impl Session {
         }
     }
 
-    async fn get(&mut self, id: &str) -> Outcome<view::Workflow> {
+    pub(super) async fn get(&mut self, id: &str) -> Outcome<view::Workflow> {
         let request = within(
             v1::DescribeWorkflowRequest { id: id.to_owned() },
             self.timeout,
@@ -490,110 +466,6 @@ impl Session {
                 }),
         }
     }
-
-    fn acted(&self, response: v1::ActResponse, dry_run: bool) -> Outcome {
-        let workflow = convert::workflow(response.workflow.unwrap_or_default());
-        let would = if dry_run { "would be " } else { "" };
-        self.output.one(&workflow, &workflow.id, || {
-            format!("{}: {would}{}", workflow.id, response.message)
-        })
-    }
-
-    async fn act(&mut self, args: ActArgs, act: Simple) -> Outcome {
-        let dry_run = args.dry_run;
-        let request = within(
-            v1::ActRequest {
-                id: args.id,
-                reason: args.reason,
-                dry_run,
-            },
-            self.timeout,
-        );
-        let client = &mut self.client.workflows;
-        let response = match act {
-            Simple::Pause => client.pause_workflow(request).await?,
-            Simple::Resume => client.resume_workflow(request).await?,
-            Simple::Cancel => client.cancel_workflow(request).await?,
-            Simple::Terminate => client.terminate_workflow(request).await?,
-        };
-        self.acted(response.into_inner(), dry_run)
-    }
-
-    async fn retry(&mut self, args: StepArgs, params: Option<&std::path::Path>) -> Outcome {
-        let request = v1::RetryStepRequest {
-            id: args.id,
-            step: args.step,
-            params: params.map(file_json).transpose()?,
-            reason: args.reason,
-            dry_run: args.dry_run,
-        };
-        let response = self
-            .client
-            .workflows
-            .retry_step(within(request, self.timeout))
-            .await?;
-        self.acted(response.into_inner(), args.dry_run)
-    }
-
-    async fn skip(&mut self, args: StepArgs, output: Option<&std::path::Path>) -> Outcome {
-        let request = v1::SkipStepRequest {
-            id: args.id,
-            step: args.step,
-            output: output.map(file_json).transpose()?,
-            reason: args.reason,
-            dry_run: args.dry_run,
-        };
-        let response = self
-            .client
-            .workflows
-            .skip_step(within(request, self.timeout))
-            .await?;
-        self.acted(response.into_inner(), args.dry_run)
-    }
-
-    async fn decide(&mut self, args: GateArgs, approve: bool) -> Outcome {
-        let workflow = self.get(&args.id).await?;
-        let waiting: Vec<&view::Step> = workflow
-            .steps
-            .iter()
-            .filter(|step| {
-                step.kind == "gate" && matches!(step.state, StepState::Waiting | StepState::Paused)
-            })
-            .collect();
-        let step = match (&args.step, waiting.as_slice()) {
-            (Some(step), _) => step.clone(),
-            (None, [one]) => one.id.clone(),
-            (None, []) => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!("no gate of {} waits for a decision", args.id),
-                ));
-            }
-            (None, many) => {
-                let ids: Vec<&str> = many.iter().map(|step| step.id.as_str()).collect();
-                return Err(Failure::usage(format!(
-                    "several gates wait: name one of {}",
-                    ids.join(", ")
-                )));
-            }
-        };
-        let request = within(
-            v1::GateRequest {
-                id: args.id,
-                step,
-                reason: args.reason,
-                evidence: args.evidence,
-                dry_run: args.dry_run,
-            },
-            self.timeout,
-        );
-        let response = if approve {
-            self.client.workflows.approve_gate(request).await?
-        } else {
-            self.client.workflows.reject_gate(request).await?
-        };
-        self.acted(response.into_inner(), args.dry_run)
-    }
 }
 
 /// What a step says of itself, in one cell.
@@ -632,13 +504,6 @@ fn brief(value: &Value) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
-}
-
-fn file_json(path: &std::path::Path) -> Outcome<v1::Json> {
-    let value = files::read_value(path)?;
-    Ok(v1::Json {
-        text: serde_json::to_vec(&value).expect("JSON values serialize"),
-    })
 }
 
 /// `key=value`, or `key.key=value`; the value is JSON when it reads as JSON, and text otherwise.

@@ -4,6 +4,7 @@
 //! [`Definition::validate`] finds every problem of its meaning against the declared step kinds. A workflow pins the
 //! definition and the declarations it was started with ([`crate::plan::Plan`]), so neither can change under it.
 
+mod for_each;
 mod parse;
 mod reader;
 mod span;
@@ -20,6 +21,7 @@ use crate::{
     yaml::Position,
 };
 
+pub use for_each::{ForEach, Item, ItemValue, OnItemFailure};
 pub use span::Order;
 pub use validate::output_readers;
 
@@ -48,8 +50,8 @@ pub struct Definition {
     pub pivot: Option<usize>,
     /// First and last step of the span in which nothing pauses.
     pub critical: Option<(usize, usize)>,
-    /// Steps in the order of the text, then guards.
-    pub nodes: Vec<Node>,
+    /// Steps in the order of the text, then guards; in a plan whose items are known, then the steps of items.
+    pub nodes: Vec<Arc<Node>>,
 }
 
 /// A step or a guard.
@@ -73,6 +75,8 @@ pub struct Node {
     pub retry: RetryOverrides,
     /// What happens when it is refused or exhausted.
     pub on_failure: OnFailure,
+    /// Set for the steps of an item.
+    pub item: Option<Item>,
 }
 
 /// What a node is.
@@ -91,6 +95,8 @@ pub enum Action {
     Gate(Gate),
     /// Time passes.
     Timer(Duration),
+    /// Steps for each item of a list.
+    ForEach(Box<ForEach>),
 }
 
 /// The span of a guard.
@@ -120,6 +126,8 @@ pub enum OnViolation {
 pub struct Gate {
     /// Roles that may decide; at least one.
     pub approvers: Vec<String>,
+    /// How many people have to approve; at least 1.
+    pub quorum: u32,
     /// After this the gate asks again.
     pub expires: Duration,
     /// Indices of the steps whose outputs are decided on.
@@ -175,7 +183,12 @@ impl Definition {
 
     /// The kinds it uses, without repetition.
     pub fn kinds(&self) -> impl Iterator<Item = &KindRef> {
-        let mut kinds: Vec<&KindRef> = self.nodes.iter().filter_map(Node::kind).collect();
+        let mut kinds: Vec<&KindRef> = self
+            .nodes
+            .iter()
+            .flat_map(|node| std::iter::once(&**node).chain(node.body()))
+            .filter_map(Node::kind)
+            .collect();
         kinds.sort_unstable();
         kinds.dedup();
         kinds.into_iter()
@@ -188,8 +201,22 @@ impl Node {
     pub fn kind(&self) -> Option<&KindRef> {
         match &self.action {
             Action::Run { kind, .. } => Some(kind),
-            Action::Gate(_) | Action::Timer(_) => None,
+            Action::Gate(_) | Action::Timer(_) | Action::ForEach(_) => None,
         }
+    }
+
+    /// What is done for each item, if it is a `forEach`.
+    #[must_use]
+    pub fn for_each(&self) -> Option<&ForEach> {
+        match &self.action {
+            Action::ForEach(for_each) => Some(for_each),
+            Action::Run { .. } | Action::Gate(_) | Action::Timer(_) => None,
+        }
+    }
+
+    /// The steps for each item, if it is a `forEach`.
+    pub fn body(&self) -> &[Node] {
+        self.for_each().map_or(&[], |for_each| &for_each.body)
     }
 
     /// The span, for guards.
@@ -197,7 +224,7 @@ impl Node {
     pub fn guard(&self) -> Option<&Guard> {
         match &self.action {
             Action::Run { guard, .. } => guard.as_ref(),
-            Action::Gate(_) | Action::Timer(_) => None,
+            Action::Gate(_) | Action::Timer(_) | Action::ForEach(_) => None,
         }
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Action, DEFINITION_BYTES_MAX, Definition, Gate, Guard, NODES_MAX, Node, OnFailure, OnViolation,
-    RetryOverrides, TimeoutOverrides,
+    Action, DEFINITION_BYTES_MAX, Definition, ForEach, Gate, Guard, NODES_MAX, Node, OnFailure,
+    OnItemFailure, OnViolation, RetryOverrides, TimeoutOverrides,
     reader::{Fields, Problems},
 };
 use crate::{
@@ -39,10 +39,12 @@ enum DraftAction<'a> {
     },
     Gate {
         approvers: Vec<String>,
+        quorum: u32,
         expires: Duration,
         evidence: Vec<(&'a str, Position)>,
     },
     Timer(Duration),
+    ForEach(Box<ForEach>),
 }
 
 struct DraftGuard<'a> {
@@ -116,7 +118,8 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
     if steps.is_empty() {
         problems.add(position, "no-steps", "a definition needs at least one step");
     }
-    if steps.len() + guards.len() > NODES_MAX {
+    let bodies: usize = steps.iter().map(body_len).sum();
+    if steps.len() + bodies + guards.len() > NODES_MAX {
         problems.add(
             position,
             "too-large",
@@ -127,24 +130,12 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
 
     let mut drafts: Vec<Draft<'_>> = steps
         .iter()
-        .filter_map(|node| step(node, problems))
+        .filter_map(|node| step(node, None, problems))
         .collect();
     let n_steps = drafts.len();
     drafts.extend(guards.iter().filter_map(|node| guard(node, problems)));
     let index = index(&drafts, problems);
-    let steps_only = |id: &str| index.get(id).copied().filter(|index| *index < n_steps);
-
-    let mut resolve = |(id, position): (&str, Position), field: &str, problems: &mut Problems| {
-        let found = steps_only(id);
-        if found.is_none() {
-            problems.add(
-                position,
-                "unknown-step",
-                format!("`{field}` names the step {id:?}, which does not exist"),
-            );
-        }
-        found
-    };
+    let mut resolve = resolver(&index, n_steps);
     let pivot = pivot.and_then(|reference| resolve(reference, "pivot", problems));
     let critical = critical.and_then(|(from, until)| {
         let from = resolve(from, "critical.from", problems);
@@ -153,7 +144,7 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
     });
     let nodes = drafts
         .into_iter()
-        .map(|draft| draft.resolve(&mut resolve, problems))
+        .map(|draft| Arc::new(draft.resolve(&mut resolve, problems)))
         .collect();
     let (name, version) = metadata?;
     Some(Definition {
@@ -167,6 +158,24 @@ fn document(node: &yaml::Node, problems: &mut Problems) -> Option<Definition> {
         critical,
         nodes,
     })
+}
+
+/// Finds the steps that fields name; guards, which stand behind the steps, are none.
+fn resolver(
+    index: &BTreeMap<String, usize>,
+    n_steps: usize,
+) -> impl FnMut(Reference<'_>, &str, &mut Problems) -> Option<usize> {
+    move |(id, position), field, problems| {
+        let found = index.get(id).copied().filter(|index| *index < n_steps);
+        if found.is_none() {
+            problems.add(
+                position,
+                "unknown-step",
+                format!("`{field}` names the step {id:?}, which does not exist"),
+            );
+        }
+        found
+    }
 }
 
 fn expect_text(
@@ -227,13 +236,16 @@ fn placement(
     template
 }
 
-fn known_later(node: &yaml::Node, _: &str, problems: &mut Problems) -> Option<Template> {
-    problems.take(Template::compile(node))
+/// A template whose value is needed when the step's turn comes.
+fn known_later(
+    item: Option<&str>,
+) -> impl Fn(&yaml::Node, &str, &mut Problems) -> Option<Template> {
+    move |node, _, problems| problems.take(Template::compile(node, item))
 }
 
 /// A template whose value is needed before anything has run.
 fn known_at_start(node: &yaml::Node, field: &str, problems: &mut Problems) -> Option<Template> {
-    let template = problems.take(Template::compile(node))?;
+    let template = problems.take(Template::compile(node, None))?;
     for read in template.reads() {
         problems.add(
             node.position,
@@ -276,9 +288,16 @@ fn list<'a>(node: Option<&'a yaml::Node>, key: &str, problems: &mut Problems) ->
 
 fn id(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<StepId> {
     let (text, position) = fields.text("id", problems)?;
-    Id::new(text)
+    let id: StepId = Id::new(text)
         .map_err(|error| problems.add(position, "bad-id", error.to_string()))
-        .ok()
+        .ok()?;
+    if id.is_of_item() {
+        let message =
+            format!("{text:?} is the id of a step of an item: a definition has no such steps");
+        problems.add(position, "bad-id", message);
+        return None;
+    }
+    Some(id)
 }
 
 fn kind(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<KindRef> {
@@ -294,7 +313,7 @@ fn kind(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<KindRef> {
     kind
 }
 
-fn with(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Template> {
+fn with(fields: &mut Fields<'_>, item: Option<&str>, problems: &mut Problems) -> Option<Template> {
     match fields.optional("with") {
         None => Some(Template::Literal(json!({}))),
         Some(node) => {
@@ -307,7 +326,7 @@ fn with(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Template> {
                 );
                 return None;
             }
-            problems.take(Template::compile(node))
+            problems.take(Template::compile(node, item))
         }
     }
 }
@@ -362,7 +381,12 @@ fn retry(fields: &mut Fields<'_>, problems: &mut Problems) -> RetryOverrides {
     retry
 }
 
-fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> {
+/// `item` names the item of the `forEach` around.
+fn step<'a>(
+    node: &'a yaml::Node,
+    item: Option<&str>,
+    problems: &mut Problems,
+) -> Option<Draft<'a>> {
     let mut fields = Fields::of(node, "a step", problems)?;
     let id = id(&mut fields, problems);
     let needs = fields.texts("needs", problems);
@@ -373,11 +397,11 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
                 .strip_prefix("${")
                 .and_then(|rest| rest.strip_suffix('}'))
                 .unwrap_or(text);
-            problems.take(Expression::compile(source, position))
+            problems.take(Expression::compile(source, position, item))
         });
     let placement = fields
         .optional("placement")
-        .and_then(|node| placement(node, known_later, problems));
+        .and_then(|node| placement(node, known_later(item), problems));
     let on_failure = word(
         &mut fields,
         "onFailure",
@@ -389,12 +413,13 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
     let is_timer = fields.optional("timer").is_some();
     let timer = fields.optional_duration("timer", problems);
     let is_run = fields.optional("uses").is_some();
+    let for_each = fields.optional("forEach");
     let mut timeout_overrides = TimeoutOverrides::default();
     let mut retry_overrides = RetryOverrides::default();
-    let action = match (is_run, gate, is_timer) {
-        (true, None, false) => {
+    let action = match (is_run, gate, is_timer, for_each) {
+        (true, None, false, None) => {
             let kind = kind(&mut fields, problems);
-            let with = with(&mut fields, problems);
+            let with = with(&mut fields, item, problems);
             timeout_overrides = timeouts(&mut fields, problems);
             retry_overrides = retry(&mut fields, problems);
             kind.zip(with).map(|(kind, with)| DraftAction::Run {
@@ -403,13 +428,24 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
                 guard: None,
             })
         }
-        (false, Some(node), false) => draft_gate(node, problems),
-        (false, None, true) => timer.map(DraftAction::Timer),
+        (false, Some(node), false, None) => draft_gate(node, problems),
+        (false, None, true, None) => timer.map(DraftAction::Timer),
+        (false, None, false, Some(node)) if item.is_none() => {
+            for_each_item(node, &mut fields, problems)
+        }
+        (false, None, false, Some(node)) => {
+            problems.add(
+                node.position,
+                "nested-for-each",
+                "a `forEach` cannot stand inside another one",
+            );
+            None
+        }
         _ => {
             problems.add(
                 fields.position(),
                 "not-one-action",
-                "a step has exactly one of `uses`, `gate` and `timer`",
+                "a step has exactly one of `uses`, `gate`, `timer` and `forEach`",
             );
             None
         }
@@ -429,6 +465,93 @@ fn step<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>> 
     })
 }
 
+/// How many steps an item of this node has.
+fn body_len(node: &yaml::Node) -> usize {
+    let Data::Map(entries) = &node.data else {
+        return 0;
+    };
+    entries
+        .iter()
+        .find(|(key, _, _)| key == "steps")
+        .map_or(0, |(_, _, steps)| match &steps.data {
+            Data::List(steps) => steps.len(),
+            Data::Null | Data::Bool(_) | Data::Number(_) | Data::Text(_) | Data::Map(_) => 0,
+        })
+}
+
+fn for_each_item<'a>(
+    node: &'a yaml::Node,
+    around: &mut Fields<'a>,
+    problems: &mut Problems,
+) -> Option<DraftAction<'a>> {
+    let max_parallel = around.optional_count("maxParallel", problems).unwrap_or(1);
+    let on_item_failure = word(
+        around,
+        "onItemFailure",
+        &[
+            ("pause", OnItemFailure::Pause),
+            ("continue", OnItemFailure::Continue),
+        ],
+        OnItemFailure::Pause,
+        problems,
+    );
+    let steps = list(around.required("steps", problems), "steps", problems);
+
+    let mut fields = Fields::of(node, "`forEach`", problems)?;
+    let items = fields
+        .required("in", problems)
+        .and_then(|node| problems.take(Template::compile(node, None)));
+    let variable = fields
+        .text("as", problems)
+        .and_then(|(text, position)| variable(text, position, problems));
+    let key = fields.required("key", problems);
+    let position = fields.position();
+    fields.finish(problems);
+    let variable = variable?;
+    let key = key.and_then(|node| problems.take(Template::compile(node, Some(variable))));
+
+    if steps.is_empty() {
+        problems.add(position, "no-steps", "a `forEach` needs at least one step");
+    }
+    let drafts: Vec<Draft<'_>> = steps
+        .iter()
+        .filter_map(|node| step(node, Some(variable), problems))
+        .collect();
+    let index = index(&drafts, problems);
+    let mut resolve = resolver(&index, drafts.len());
+    let body = drafts
+        .into_iter()
+        .map(|draft| draft.resolve(&mut resolve, problems))
+        .collect();
+    Some(DraftAction::ForEach(Box::new(ForEach {
+        items: items?,
+        variable: Arc::from(variable),
+        key: key?,
+        max_parallel,
+        on_item_failure,
+        body,
+    })))
+}
+
+/// A name that expressions can use.
+fn variable<'a>(text: &'a str, position: Position, problems: &mut Problems) -> Option<&'a str> {
+    let is_name = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if is_name && !matches!(text, "input" | "steps") {
+        return Some(text);
+    }
+    problems.add(
+        position,
+        "bad-variable",
+        format!(
+            "`as` must be a name of a-z, 0-9 and '_', beginning with a letter, other than input and steps, not {text:?}"
+        ),
+    );
+    None
+}
+
 fn draft_gate<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<DraftAction<'a>> {
     let mut fields = Fields::of(node, "a gate", problems)?;
     let approvers = fields
@@ -436,12 +559,14 @@ fn draft_gate<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft
         .into_iter()
         .map(|(text, _)| text.to_owned())
         .collect();
+    let quorum = fields.optional_count("quorum", problems).unwrap_or(1);
     fields.required("expires", problems);
     let expires = fields.optional_duration("expires", problems);
     let evidence = fields.texts("evidence", problems);
     fields.finish(problems);
     Some(DraftAction::Gate {
         approvers,
+        quorum,
         expires: expires?,
         evidence,
     })
@@ -451,10 +576,10 @@ fn guard<'a>(node: &'a yaml::Node, problems: &mut Problems) -> Option<Draft<'a>>
     let mut fields = Fields::of(node, "a guard", problems)?;
     let id = id(&mut fields, problems);
     let kind = kind(&mut fields, problems);
-    let with = with(&mut fields, problems);
+    let with = with(&mut fields, None, problems);
     let placement = fields
         .optional("placement")
-        .and_then(|node| placement(node, known_later, problems));
+        .and_then(|node| placement(node, known_later(None), problems));
     let from = fields.text("from", problems);
     let until = fields.text("until", problems);
     fields.required("autonomy", problems);
@@ -564,14 +689,17 @@ impl<'a> Draft<'a> {
             },
             DraftAction::Gate {
                 approvers,
+                quorum,
                 expires,
                 evidence,
             } => Action::Gate(Gate {
                 approvers,
+                quorum,
                 expires,
                 evidence: all(evidence, "evidence", problems),
             }),
             DraftAction::Timer(duration) => Action::Timer(duration),
+            DraftAction::ForEach(for_each) => Action::ForEach(for_each),
         };
         Node {
             id: self.id,
@@ -583,6 +711,7 @@ impl<'a> Draft<'a> {
             timeouts: self.timeouts,
             retry: self.retry,
             on_failure: self.on_failure,
+            item: None,
         }
     }
 }

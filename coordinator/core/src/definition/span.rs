@@ -1,6 +1,6 @@
 //! Order among the steps of a definition: who comes before whom, and what lies between two.
 
-use super::Definition;
+use super::{Definition, Node};
 
 /// The transitive closure of `needs`.
 #[derive(Clone, Debug)]
@@ -14,16 +14,26 @@ impl Order {
     /// Computes the order of a definition's nodes; guards have none.
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
-        let n = definition.nodes.len();
+        Self::from(&comes_after(definition))
+    }
+
+    /// Computes the order of the steps of one item.
+    #[must_use]
+    pub fn of_body(body: &[Node]) -> Self {
+        let needs: Vec<Vec<usize>> = body.iter().map(|node| node.needs.clone()).collect();
+        Self::from(&needs)
+    }
+
+    fn from(comes_after: &[Vec<usize>]) -> Self {
+        let n = comes_after.len();
         let mut before = vec![vec![false; n]; n];
         // Kahn's algorithm: a node is final once all its needs are.
         let mut done = vec![false; n];
         loop {
-            let ready = (0..n)
-                .find(|&i| !done[i] && definition.nodes[i].needs.iter().all(|&need| done[need]));
+            let ready = (0..n).find(|&i| !done[i] && comes_after[i].iter().all(|&need| done[need]));
             let Some(i) = ready else { break };
             done[i] = true;
-            for &need in &definition.nodes[i].needs {
+            for &need in &comes_after[i] {
                 let row = before[need].clone();
                 for (j, is_before) in row.into_iter().enumerate() {
                     before[i][j] |= is_before;
@@ -62,4 +72,22 @@ impl Order {
             })
             .collect()
     }
+}
+
+/// What each node comes right after. The steps of an item come after what their `forEach` needs, and the `forEach` ends after
+/// them.
+fn comes_after(definition: &Definition) -> Vec<Vec<usize>> {
+    let mut comes_after: Vec<Vec<usize>> = definition
+        .nodes
+        .iter()
+        .map(|node| node.needs.clone())
+        .collect();
+    for (index, node) in definition.nodes.iter().enumerate() {
+        if let Some(item) = &node.item {
+            let needs = &definition.nodes[item.for_each].needs;
+            comes_after[index].extend(needs);
+            comes_after[item.for_each].push(index);
+        }
+    }
+    comes_after
 }

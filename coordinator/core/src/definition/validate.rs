@@ -18,25 +18,17 @@ impl Definition {
     pub fn validate(&self, kinds: &Kinds) -> Vec<Problem> {
         let mut problems = Problems::default();
         let order = Order::of(self);
-        for &index in order.cycle() {
-            let node = &self.nodes[index];
-            problems.add(
-                node.position,
-                "cycle",
-                format!(
-                    "{:?} waits for itself: its `needs` lead in a circle",
-                    node.id.as_str()
-                ),
-            );
-        }
         let check = Check {
             definition: self,
             kinds,
             order: &order,
         };
-        for (index, node) in self.nodes.iter().enumerate() {
-            check.node(index, node, &mut problems);
-        }
+        let level = Level {
+            nodes: self.nodes.iter().map(|node| &**node).collect(),
+            order: &order,
+            around: None,
+        };
+        check.level(&level, &mut problems);
         if order.cycle().is_empty() {
             check.pivot(&mut problems);
             check.critical(&mut problems);
@@ -47,25 +39,40 @@ impl Definition {
     }
 }
 
-/// The steps that read the output of `step` and cannot do without it.
+/// The steps that read the output of a step and cannot do without it. Steps of items that are not known yet count.
 #[must_use]
-pub fn output_readers<'a>(definition: &'a Definition, step: &str) -> Vec<&'a Node> {
+pub fn output_readers(definition: &Definition, step: usize) -> Vec<&Node> {
+    let reads_it = |node: &Node, read: &Read| {
+        !read.optional && definition.seen_from(node, &read.step) == Some(step)
+    };
     let needs_it = |node: &Node| {
-        node_reads(node)
-            .iter()
-            .any(|read| read.step == step && !read.optional)
+        let siblings: Vec<&str> = node.body().iter().map(|inner| inner.id.as_str()).collect();
+        node_reads(node).iter().any(|read| reads_it(node, read))
+            || node
+                .body()
+                .iter()
+                .flat_map(node_reads)
+                .filter(|read| !siblings.contains(&read.step.as_str()))
+                .any(|read| reads_it(node, &read))
     };
     definition
         .nodes
         .iter()
+        .map(|node| &**node)
         .filter(|node| needs_it(node))
         .collect()
 }
 
+/// What the expressions of a node read; those of the steps of its items are theirs.
 fn node_reads(node: &Node) -> BTreeSet<Read> {
     let mut reads = BTreeSet::new();
-    if let Action::Run { with, .. } = &node.action {
-        reads.extend(with.reads());
+    match &node.action {
+        Action::Run { with, .. } => reads.extend(with.reads()),
+        Action::ForEach(for_each) => {
+            reads.extend(for_each.items.reads());
+            reads.extend(for_each.key.reads());
+        }
+        Action::Gate(_) | Action::Timer(_) => {}
     }
     if let Some(when) = &node.when {
         reads.extend(when.reads().iter().cloned());
@@ -76,6 +83,26 @@ fn node_reads(node: &Node) -> BTreeSet<Read> {
     reads
 }
 
+/// The steps that see each other: those of the definition, or those of one item.
+struct Level<'a> {
+    nodes: Vec<&'a Node>,
+    order: &'a Order,
+    /// For the steps of an item: the level around, and the index of the `forEach` in it.
+    around: Option<(&'a Level<'a>, usize)>,
+}
+
+impl<'a> Level<'a> {
+    /// The step with this name, and whether it has ended before the one at `index` begins.
+    fn find(&self, step: &str, index: usize) -> Option<(&'a Node, bool)> {
+        let here = self.nodes.iter().position(|node| node.id.as_str() == step);
+        match (here, self.around) {
+            (Some(source), _) => Some((self.nodes[source], self.order.is_before(source, index))),
+            (None, Some((around, for_each))) => around.find(step, for_each),
+            (None, None) => None,
+        }
+    }
+}
+
 struct Check<'a> {
     definition: &'a Definition,
     kinds: &'a Kinds,
@@ -83,7 +110,32 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn node(&self, index: usize, node: &Node, problems: &mut Problems) {
+    fn level(&self, level: &Level<'_>, problems: &mut Problems) {
+        for &index in level.order.cycle() {
+            let node = level.nodes[index];
+            problems.add(
+                node.position,
+                "cycle",
+                format!(
+                    "{:?} waits for itself: its `needs` lead in a circle",
+                    node.id.as_str()
+                ),
+            );
+        }
+        for (index, node) in level.nodes.iter().enumerate() {
+            self.node(level, index, node, problems);
+            if !node.body().is_empty() {
+                let inside = Level {
+                    nodes: node.body().iter().collect(),
+                    order: &Order::of_body(node.body()),
+                    around: Some((level, index)),
+                };
+                self.level(&inside, problems);
+            }
+        }
+    }
+
+    fn node(&self, level: &Level<'_>, index: usize, node: &Node, problems: &mut Problems) {
         match &node.action {
             Action::Run { kind, guard, with } => {
                 let role = if guard.is_some() {
@@ -122,20 +174,20 @@ impl Check<'_> {
                     );
                 }
                 for &evidence in &gate.evidence {
-                    if !self.order.is_before(evidence, index) {
+                    if !level.order.is_before(evidence, index) {
                         problems.add(
                             node.position,
                             "evidence-too-late",
                             format!(
                                 "the gate {:?} shows the output of {:?}, which does not come before it",
                                 node.id.as_str(),
-                                self.definition.nodes[evidence].id.as_str()
+                                level.nodes[evidence].id.as_str()
                             ),
                         );
                     }
                 }
             }
-            Action::Timer(_) => {}
+            Action::Timer(_) | Action::ForEach(_) => {}
         }
         if let Some(when) = &node.when
             && when.reads().is_empty()
@@ -156,56 +208,7 @@ impl Check<'_> {
             None => index,
         };
         for read in node_reads(node) {
-            self.read(&read, node, before, problems);
-        }
-    }
-
-    fn read(&self, read: &Read, node: &Node, index: usize, problems: &mut Problems) {
-        match self.definition.index_of(&read.step) {
-            None => problems.add(
-                node.position,
-                "unknown-step",
-                format!(
-                    "{:?} reads the output of {:?}, which does not exist",
-                    node.id.as_str(),
-                    read.step
-                ),
-            ),
-            Some(source) if !self.order.is_before(source, index) => problems.add(
-                node.position,
-                "output-too-early",
-                format!(
-                    "{:?} reads the output of {:?} before it exists: add {:?} to its `needs`",
-                    node.id.as_str(),
-                    read.step,
-                    read.step
-                ),
-            ),
-            Some(source) => {
-                let source = &self.definition.nodes[source];
-                let has_output = source.kind().is_some() && !source.is_guard();
-                if !has_output {
-                    problems.add(
-                        node.position,
-                        "no-output",
-                        format!(
-                            "{:?} reads the output of {:?}, which has none",
-                            node.id.as_str(),
-                            read.step
-                        ),
-                    );
-                } else if source.when.is_some() && !read.optional {
-                    problems.add(
-                        node.position,
-                        "output-may-be-missing",
-                        format!(
-                            "{:?} reads the output of {:?}, which may be skipped by its `when`: ask has() first",
-                            node.id.as_str(),
-                            read.step
-                        ),
-                    );
-                }
-            }
+            check_read(level, &read, node, before, problems);
         }
     }
 
@@ -259,6 +262,13 @@ impl Check<'_> {
             return;
         };
         let pivot_id = self.definition.nodes[pivot].id.as_str();
+        if self.definition.nodes[pivot].for_each().is_some() {
+            problems.add(
+                self.definition.nodes[pivot].position,
+                "pivot-for-each",
+                format!("{pivot_id:?} cannot be the pivot: a `forEach` starts nothing by itself"),
+            );
+        }
         for (index, node) in self.definition.nodes.iter().enumerate() {
             let is_before = self.order.is_before(index, pivot);
             let is_after = self.order.is_before(pivot, index);
@@ -272,7 +282,12 @@ impl Check<'_> {
                     ),
                 );
             }
-            if (is_after || index == pivot) && node.on_failure == OnFailure::Unwind {
+            let unwinds = node.on_failure == OnFailure::Unwind
+                || node
+                    .body()
+                    .iter()
+                    .any(|inner| inner.on_failure == OnFailure::Unwind);
+            if (is_after || index == pivot) && unwinds {
                 problems.add(
                     node.position,
                     "unwind-after-pivot",
@@ -348,6 +363,14 @@ impl Check<'_> {
         let node = &self.definition.nodes[index];
         match &node.action {
             Action::Run { .. } => {}
+            Action::ForEach(_) => problems.add(
+                node.position,
+                "critical-not-linear",
+                format!(
+                    "{:?} is a `forEach` inside the critical span, which must be a chain: move it out",
+                    node.id.as_str()
+                ),
+            ),
             Action::Gate(_) | Action::Timer(_) => problems.add(
                 node.position,
                 "critical-waits",
@@ -380,6 +403,54 @@ impl Check<'_> {
                         read.step
                     ),
                 );
+            }
+        }
+    }
+}
+
+fn check_read(level: &Level<'_>, read: &Read, node: &Node, index: usize, problems: &mut Problems) {
+    match level.find(&read.step, index) {
+        None => problems.add(
+            node.position,
+            "unknown-step",
+            format!(
+                "{:?} reads the output of {:?}, which does not exist",
+                node.id.as_str(),
+                read.step
+            ),
+        ),
+        Some((_, false)) => problems.add(
+            node.position,
+            "output-too-early",
+            format!(
+                "{:?} reads the output of {:?} before it exists: add {:?} to its `needs`",
+                node.id.as_str(),
+                read.step,
+                read.step
+            ),
+        ),
+        Some((source, true)) => {
+            let has_output = source.kind().is_some() && !source.is_guard();
+            if !has_output {
+                problems.add(
+                    node.position,
+                    "no-output",
+                    format!(
+                        "{:?} reads the output of {:?}, which has none",
+                        node.id.as_str(),
+                        read.step
+                    ),
+                );
+            } else if source.when.is_some() && !read.optional {
+                problems.add(
+                        node.position,
+                        "output-may-be-missing",
+                        format!(
+                            "{:?} reads the output of {:?}, which may be skipped by its `when`: ask has() first",
+                            node.id.as_str(),
+                            read.step
+                        ),
+                    );
             }
         }
     }

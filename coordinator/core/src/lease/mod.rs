@@ -301,6 +301,36 @@ impl LeaseTable {
         }
     }
 
+    /// The steps of a workflow have other indices from here on. A lease of a step that has none any more ends.
+    pub fn renumber(&mut self, workflow: &WorkflowId, number: impl Fn(usize) -> Option<usize>) {
+        let held: Vec<LeaseKey> = self
+            .holders
+            .keys()
+            .filter(|(id, _)| id == workflow)
+            .cloned()
+            .collect();
+        let mut moved = Vec::with_capacity(held.len());
+        for old in held {
+            let Some(index) = number(old.1) else {
+                self.ended(&old);
+                continue;
+            };
+            let holder = self.holders.remove(&old);
+            if let Some((id, worker)) =
+                holder.and_then(|id| self.workers.get_mut(&id).map(|worker| (id, worker)))
+                && let Some(lease) = worker.leases.remove(&old)
+            {
+                moved.push((id, (workflow.clone(), index), lease));
+            }
+        }
+        for (id, key, lease) in moved {
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.leases.insert(key.clone(), lease);
+                self.holders.insert(key, id);
+            }
+        }
+    }
+
     /// The step's code has reported so often.
     pub fn reported(&mut self, key: &LeaseKey, fence: Fence, reports: u64, now: LiveTime) {
         if let Some(lease) = self.lease_mut(key).filter(|lease| lease.fence == fence)

@@ -9,6 +9,7 @@ use super::{
     decide::Turn,
     event::{Body, PauseCause, SkipCause},
     input::{Act, Rejection, Reply},
+    replan,
     state::{Course, Phase, Workflow},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 /// The largest output that is stored with its event, in bytes of JSON.
 pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
-type Answer = Result<String, Rejection>;
+pub(super) type Answer = Result<String, Rejection>;
 
 pub(super) fn act(turn: &mut Turn<'_>, actor: Actor, reason: String, act: Act) -> Reply {
     let answer = if let Course::Ended(_) = &turn.workflow.course {
@@ -38,6 +39,7 @@ pub(super) fn act(turn: &mut Turn<'_>, actor: Actor, reason: String, act: Act) -
             Act::Approve { step, evidence } => {
                 decide_gate(turn, actor, reason, step, evidence, true)
             }
+            Act::Replan { plan } => replan::replan(turn, actor, reason, plan),
             Act::Reject { step, evidence } => {
                 decide_gate(turn, actor, reason, step, evidence, false)
             }
@@ -213,6 +215,7 @@ fn retry(
         | Phase::Leased
         | Phase::Running
         | Phase::Waiting { .. }
+        | Phase::Items
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Failed
@@ -282,6 +285,7 @@ fn skip(
         | Phase::Cancelled
         | Phase::Compensated
         | Phase::Kept => return Err(refuse(": it has ended")),
+        Phase::Items => return Err(refuse(": skip the steps of its items")),
         Phase::Stuck => {}
         // Skipping ahead would let what follows begin before what comes first.
         Phase::Blocked if !advance::needs_are_met(workflow, index) => {
@@ -310,7 +314,7 @@ fn skip(
                 ": it is a guard; its span must not go on without it",
             ));
         }
-        let readers = output_readers(&workflow.plan.definition, id.as_str());
+        let readers = output_readers(&workflow.plan.definition, index);
         if !readers.is_empty() && output.is_none() {
             let names: Vec<&str> = readers.iter().map(|node| node.id.as_str()).collect();
             return Err(Rejection::OutputNeeded {
@@ -345,12 +349,10 @@ fn decide_gate(
     approve: bool,
 ) -> Answer {
     let index = find(turn.workflow, &id)?;
-    if !matches!(
-        turn.workflow.plan.definition.nodes[index].action,
-        Action::Gate(_)
-    ) {
+    let plan = Arc::clone(&turn.workflow.plan);
+    let Action::Gate(gate) = &plan.definition.nodes[index].action else {
         return Err(Rejection::NotAGate { step: id });
-    }
+    };
     let phase = turn.workflow.steps[index].phase;
     let open = matches!(phase, Phase::Waiting { .. }) || (approve && phase == Phase::Paused);
     if !open {
@@ -362,14 +364,23 @@ fn decide_gate(
         return Err(Rejection::EvidenceChanged { step: id, now });
     }
     if approve {
-        turn.emit_by(
-            Some(actor),
-            Some(index),
-            Body::GateApproved {
-                evidence: now,
-                reason,
-            },
-        );
+        let step = &turn.workflow.steps[index];
+        let votes = step.votes(now);
+        if votes.contains(&actor) {
+            return Err(Rejection::AlreadyApproved { step: id, actor });
+        }
+        let missing = (gate.quorum as usize).saturating_sub(votes.len() + 1);
+        let evidence = now;
+        if missing > 0 {
+            let vote = Body::GateVoted { evidence, reason };
+            turn.emit_by(Some(actor), Some(index), vote);
+            return Ok(format!(
+                "{id} has your approval; {missing} more of {} needed, from other people",
+                gate.quorum
+            ));
+        }
+        let approved = Body::GateApproved { evidence, reason };
+        turn.emit_by(Some(actor), Some(index), approved);
         Ok(format!("{id} is approved"))
     } else {
         turn.emit_by(Some(actor), Some(index), Body::GateRejected { reason });

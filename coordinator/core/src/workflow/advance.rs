@@ -9,6 +9,7 @@ use super::{
     attempt,
     decide::Turn,
     event::{Body, Certainty, SkipCause, StepFailure, StopReason},
+    items,
     state::{Phase, Workflow},
 };
 use crate::{declaration::Compensation, definition::Action, ids::InstallationName};
@@ -28,6 +29,7 @@ pub(super) fn forward(turn: &mut Turn<'_>) {
         }
     }
     for index in 0..turn.workflow.steps.len() {
+        items::end(turn, index);
         end_guard(turn, index);
     }
     let all_ended = (0..turn.workflow.steps.len()).all(|index| has_ended(turn.workflow, index));
@@ -42,6 +44,7 @@ pub(super) fn needs_are_met(workflow: &Workflow, index: usize) -> bool {
             .needs
             .iter()
             .all(|&need| workflow.steps[need].phase.satisfies_needs())
+        && items::has_room(workflow, index)
 }
 
 fn has_ended(workflow: &Workflow, index: usize) -> bool {
@@ -81,7 +84,7 @@ fn begin(turn: &mut Turn<'_>, index: usize) {
     let plan = Arc::clone(&turn.workflow.plan);
     let node = &plan.definition.nodes[index];
     if let Some(when) = &node.when {
-        match when.evaluate(turn.workflow) {
+        match when.evaluate(&turn.workflow.scope(index)) {
             Ok(Value::Bool(true)) => {}
             Ok(Value::Bool(false)) => {
                 let body = Body::StepSkipped {
@@ -117,6 +120,10 @@ fn begin(turn: &mut Turn<'_>, index: usize) {
             let fires_at = turn.env.now.after(*duration);
             turn.emit(Some(index), Body::TimerStarted { fires_at });
         }
+        Action::ForEach(for_each) => match items::items(turn.workflow, index, for_each) {
+            Ok(items) => turn.emit(Some(index), Body::ItemsKnown { items }),
+            Err((code, message)) => not_scheduled(turn, index, code, message),
+        },
     }
 }
 
@@ -149,7 +156,7 @@ fn evaluate(workflow: &Workflow, index: usize, given: Option<Value>) -> Evaluate
         None => workflow.created.installation.clone(),
         Some(template) => {
             let value = template
-                .evaluate(workflow)
+                .evaluate(&workflow.scope(index))
                 .map_err(|error| ("expression-failed", error.to_string()))?;
             let text = value.as_str().unwrap_or_default();
             InstallationName::new(text)
@@ -159,9 +166,9 @@ fn evaluate(workflow: &Workflow, index: usize, given: Option<Value>) -> Evaluate
     let params = match (given, &node.action) {
         (Some(params), _) => params,
         (None, Action::Run { with, .. }) => with
-            .evaluate(workflow)
+            .evaluate(&workflow.scope(index))
             .map_err(|error| ("expression-failed", error.to_string()))?,
-        (None, Action::Gate(_) | Action::Timer(_)) => Value::Null,
+        (None, Action::Gate(_) | Action::Timer(_) | Action::ForEach(_)) => Value::Null,
     };
     let bytes = serde_json::to_vec(&params).map_or(0, |text| text.len());
     if bytes > PARAMS_BYTES_MAX {
@@ -191,6 +198,7 @@ fn end_guard(turn: &mut Turn<'_>, index: usize) {
         Phase::Leased
         | Phase::Blocked
         | Phase::Waiting { .. }
+        | Phase::Items
         | Phase::Succeeded
         | Phase::Skipped
         | Phase::Failed
@@ -226,6 +234,7 @@ pub(super) fn unwind(turn: &mut Turn<'_>) {
             }
             Phase::Blocked
             | Phase::Waiting { .. }
+            | Phase::Items
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Failed
@@ -266,6 +275,7 @@ fn is_taken_back(workflow: &Workflow, index: usize) -> bool {
         | Phase::Running
         | Phase::Waiting { .. }
         | Phase::Backoff { .. }
+        | Phase::Items
         | Phase::Paused
         | Phase::Succeeded
         | Phase::Skipped

@@ -6,7 +6,10 @@ use super::{
     event::{Body, Event, Next, PauseCause, SkipCause, StepFailure},
     state::{Course, End, Lease, Pause, Phase, Step, Workflow},
 };
-use crate::{ids::Fence, time::Timestamp};
+use crate::{
+    ids::{Actor, Digest, Fence},
+    time::Timestamp,
+};
 
 impl Workflow {
     /// Takes one event into the state.
@@ -26,6 +29,15 @@ impl Workflow {
         match index {
             None => self.apply_to_workflow(event),
             Some(index) => {
+                if let Body::ItemsKnown { items } = &event.body {
+                    let plan = self
+                        .plan
+                        .with_items(index, items)
+                        .expect("items were checked before they became known");
+                    self.steps
+                        .resize_with(plan.definition.nodes.len(), Step::default);
+                    self.plan = Arc::new(plan);
+                }
                 self.apply_to_start_order(index, event);
                 let before = self.steps[index].phase;
                 self.steps[index].apply(event, self.observe_all);
@@ -96,6 +108,9 @@ impl Workflow {
                     reason: String::new(),
                 });
             }
+            Body::Replanned { .. } => {
+                panic!("the caller hands over the plan: see Workflow::replan")
+            }
             Body::Created(_)
             | Body::StepScheduled { .. }
             | Body::StepNotScheduled { .. }
@@ -117,10 +132,13 @@ impl Workflow {
             | Body::GuardEnded {}
             | Body::GateOpened { .. }
             | Body::GateExpired { .. }
+            | Body::GateVoted { .. }
             | Body::GateApproved { .. }
             | Body::GateRejected { .. }
             | Body::TimerStarted { .. }
             | Body::TimerFired {}
+            | Body::ItemsKnown { .. }
+            | Body::ItemsEnded {}
             | Body::CompensationScheduled {}
             | Body::AttemptCompensated { .. }
             | Body::StepKept {}
@@ -179,6 +197,15 @@ impl Step {
             "only the lease in force can change the step"
         );
         lease
+    }
+
+    /// Who has approved a gate on this evidence.
+    pub(super) fn votes(&self, evidence: Digest) -> &[Actor] {
+        if self.evidence == Some(evidence) {
+            &self.approvals
+        } else {
+            &[]
+        }
     }
 
     fn expect(&self, phases: &[Phase], event: &Event) {
@@ -375,7 +402,19 @@ impl Step {
                     matches!(self.phase, Phase::Waiting { .. }),
                     "only an open gate expires"
                 );
+                self.approvals.clear();
                 self.phase = Phase::Waiting { until: *expires_at };
+            }
+            Body::GateVoted { evidence, .. } => {
+                assert!(
+                    matches!(self.phase, Phase::Waiting { .. } | Phase::Paused),
+                    "only an open gate is approved"
+                );
+                if self.evidence != Some(*evidence) {
+                    self.evidence = Some(*evidence);
+                    self.approvals.clear();
+                }
+                self.approvals.extend(event.actor.clone());
             }
             Body::GateApproved { evidence, .. } => {
                 assert!(
@@ -383,6 +422,7 @@ impl Step {
                     "only an open gate is approved"
                 );
                 self.evidence = Some(*evidence);
+                self.approvals.extend(event.actor.clone());
                 self.end(Phase::Succeeded, event.at);
             }
             Body::GateRejected { reason } => {
@@ -415,6 +455,16 @@ impl Step {
                     matches!(self.phase, Phase::Waiting { .. }),
                     "only a started timer fires"
                 );
+                self.end(Phase::Succeeded, event.at);
+            }
+            Body::ItemsKnown { .. } => {
+                self.expect(&[Blocked], event);
+                self.scheduled_at = Some(event.at);
+                self.failure = None;
+                self.phase = Phase::Items;
+            }
+            Body::ItemsEnded {} => {
+                self.expect(&[Phase::Items], event);
                 self.end(Phase::Succeeded, event.at);
             }
             Body::CompensationScheduled {} => {
@@ -466,6 +516,7 @@ impl Step {
             | Body::RolledBack {}
             | Body::Terminated { .. }
             | Body::Removed { .. }
+            | Body::Replanned { .. }
             | Body::Restored { .. } => panic!("{:?} is not about a step", event.body),
         }
     }
@@ -516,6 +567,7 @@ impl Step {
             Phase::Blocked
             | Phase::Ready
             | Phase::Waiting { .. }
+            | Phase::Items
             | Phase::Backoff { .. }
             | Phase::Paused => {
                 self.phase = Phase::Cancelled;

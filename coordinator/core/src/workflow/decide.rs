@@ -4,13 +4,15 @@
 //! A turn works on the state by applying each event as it is decided, so a later rule sees what an earlier one did; the
 //! caller makes the events durable before anything leaves the process, and folds the stream again when it cannot.
 
+use std::sync::Arc;
+
 use super::{
     act, advance, attempt, due,
     event::{Body, Created, Event},
     input::{Env, Input, Reply},
     state::{Course, Workflow},
 };
-use crate::ids::Actor;
+use crate::{ids::Actor, plan::Plan};
 
 /// What a turn came to.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ impl Workflow {
     pub fn create(
         created: Created,
         actor: Actor,
-        plan: std::sync::Arc<crate::plan::Plan>,
+        plan: Arc<Plan>,
         env: &Env<'_>,
     ) -> (Self, Decision) {
         let event = Event {
@@ -95,6 +97,26 @@ impl Turn<'_> {
             body,
         };
         self.workflow.apply(&event);
+        self.events.push(event);
+    }
+
+    /// Decides that the workflow goes on by another plan.
+    pub(super) fn emit_replanned(&mut self, actor: Actor, reason: String, plan: &Arc<Plan>) {
+        let event = Event {
+            seq: self.workflow.head + 1,
+            at: self.env.now,
+            step: None,
+            attempt: None,
+            actor: Some(actor),
+            body: Body::Replanned {
+                definition: Arc::clone(&plan.definition.name),
+                version: plan.definition.version,
+                definition_digest: plan.definition_digest,
+                plan: plan.digest,
+                reason,
+            },
+        };
+        self.workflow.replan(&event, plan);
         self.events.push(event);
     }
 
@@ -192,6 +214,7 @@ fn about_attempt(body: &Body) -> bool {
         | Body::RolledBack {}
         | Body::Terminated { .. }
         | Body::Removed { .. }
+        | Body::Replanned { .. }
         | Body::Restored { .. }
         | Body::StepScheduled { .. }
         | Body::StepNotScheduled { .. }
@@ -202,10 +225,13 @@ fn about_attempt(body: &Body) -> bool {
         | Body::GuardEnded {}
         | Body::GateOpened { .. }
         | Body::GateExpired { .. }
+        | Body::GateVoted { .. }
         | Body::GateApproved { .. }
         | Body::GateRejected { .. }
         | Body::TimerStarted { .. }
         | Body::TimerFired {}
+        | Body::ItemsKnown { .. }
+        | Body::ItemsEnded {}
         | Body::CompensationScheduled {}
         | Body::StepKept {}
         | Body::ManualCompensationNeeded { .. } => false,

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use super::{
     event::Certainty,
-    hold::{Hold, HoldReason},
+    hold::{self, Hold, HoldReason},
     input::Env,
     ready,
     state::{Course, End, Phase, Step, Workflow},
 };
 use crate::{
     declaration::Compensation,
-    definition::Action,
+    definition::{Action, Gate},
     ids::{Digest, Fence},
     time::Timestamp,
     view,
@@ -60,7 +60,7 @@ impl Workflow {
         if let Some(hold) = ready::held_back(self).filter(|_| !self.is_ended()) {
             holds.push(self.hold_view(&hold, None));
         }
-        for index in 0..self.steps.len() {
+        for index in self.plan.reading_order() {
             let hold = self.step_hold(index, env, live);
             if self.is_open(index) {
                 current.push(self.plan.id_of(index).to_string());
@@ -78,12 +78,13 @@ impl Workflow {
             }
         }
         let created = &self.created;
+        let definition = &self.plan.definition;
         view::Workflow {
             id: self.id.to_string(),
             definition: view::DefinitionRef {
-                name: created.definition.to_string(),
-                version: created.version,
-                digest: created.definition_digest.to_string(),
+                name: definition.name.to_string(),
+                version: definition.version,
+                digest: self.plan.definition_digest.to_string(),
             },
             state: self.state(env),
             cluster: self.input_text("cluster"),
@@ -129,7 +130,7 @@ impl Workflow {
         if self.steps.iter().any(|step| step.phase == Phase::Stuck) {
             return WorkflowState::Stuck;
         }
-        if self.is_held_back() || self.step_waiting_for_operator().is_some() {
+        if self.is_held_back() || self.step_holding_back().is_some() {
             return WorkflowState::Paused;
         }
         if self.is_unwinding() {
@@ -148,6 +149,8 @@ impl Workflow {
         });
         if moves {
             WorkflowState::Running
+        } else if self.step_waiting_for_operator().is_some() {
+            WorkflowState::Paused
         } else {
             WorkflowState::Waiting
         }
@@ -181,6 +184,7 @@ impl Workflow {
                 }
                 Phase::Blocked
                 | Phase::Waiting { .. }
+                | Phase::Items
                 | Phase::Paused
                 | Phase::Succeeded
                 | Phase::Skipped
@@ -196,7 +200,7 @@ impl Workflow {
             Phase::Ready => StepState::Ready,
             Phase::Leased => StepState::Offered,
             Phase::Running if observing => StepState::Observing,
-            Phase::Running => StepState::Running,
+            Phase::Running | Phase::Items => StepState::Running,
             Phase::Waiting { .. } => StepState::Waiting,
             Phase::Backoff { .. } => StepState::Backoff,
             Phase::Paused => StepState::Paused,
@@ -223,6 +227,7 @@ impl Workflow {
             | Phase::Paused
             | Phase::Stuck => true,
             Phase::Blocked
+            | Phase::Items
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Failed
@@ -250,9 +255,9 @@ impl Workflow {
             Phase::Waiting { until } => {
                 let reason = match &self.plan.definition.nodes[index].action {
                     Action::Gate(gate) => HoldReason::GateWaiting {
-                        approvers: gate.approvers.join(", "),
+                        approvers: approvers(gate, step),
                     },
-                    Action::Timer(_) | Action::Run { .. } => HoldReason::Timer,
+                    Action::Timer(_) | Action::Run { .. } | Action::ForEach(_) => HoldReason::Timer,
                 };
                 let clears_at = matches!(reason, HoldReason::Timer).then_some(until);
                 Some(Hold {
@@ -277,6 +282,7 @@ impl Workflow {
             Phase::Blocked
             | Phase::Leased
             | Phase::Running
+            | Phase::Items
             | Phase::Succeeded
             | Phase::Skipped
             | Phase::Failed
@@ -287,7 +293,10 @@ impl Workflow {
     }
 
     fn unblock(&self, index: Option<usize>, reason: &HoldReason) -> String {
-        let step = index.map_or("STEP", |index| self.plan.id_of(index).as_str());
+        let step = &index.map_or_else(
+            || "STEP".to_owned(),
+            |index| hold::for_a_shell(self.plan.id_of(index).as_str()),
+        );
         let rejected =
             matches!(reason, HoldReason::StepPaused { code, .. } if code == "gate-rejected");
         match reason {
@@ -358,6 +367,7 @@ impl Workflow {
             Action::Run { kind, .. } => kind.to_string(),
             Action::Gate(_) => "gate".to_owned(),
             Action::Timer(_) => "timer".to_owned(),
+            Action::ForEach(_) => "forEach".to_owned(),
         };
         let running = step.phase == Phase::Running && !self.is_ended();
         let reported = step
@@ -396,7 +406,9 @@ impl Workflow {
             scheduled_at: step.scheduled_at,
             started_at: step.started_at,
             ended_at: step.ended_at,
-            progress: reported.map(|(progress, _)| progress),
+            progress: reported
+                .map(|(progress, _)| progress)
+                .or_else(|| self.items_progress(index)),
             next: self
                 .next_of_step(index, env)
                 .filter(|_| !self.is_ended())
@@ -433,6 +445,27 @@ impl Workflow {
         }
     }
 
+    /// How many items of a `forEach` have ended.
+    fn items_progress(&self, index: usize) -> Option<view::Progress> {
+        if self.steps[index].phase != Phase::Items {
+            return None;
+        }
+        let steps: Vec<usize> = self.plan.steps_of(index, None).collect();
+        let per_item = self.plan.definition.nodes[index].body().len();
+        let items = steps.chunks(per_item);
+        let total = items.len();
+        let ended = items.filter(|item| {
+            item.iter()
+                .all(|&step| self.steps[step].phase.satisfies_needs())
+        });
+        Some(view::Progress {
+            done: ended.count() as u64,
+            total: total as u64,
+            message: "items".to_owned(),
+            at: None,
+        })
+    }
+
     fn outcome(&self) -> Option<view::Outcome> {
         let Course::Ended(end) = &self.course else {
             return None;
@@ -462,6 +495,21 @@ impl Workflow {
         let text = format!("drover/trace/{}/{}", self.id, self.created_at);
         Digest::of(text.as_bytes()).to_string()[..32].to_owned()
     }
+}
+
+/// Who is asked, and how many have approved already.
+fn approvers(gate: &Gate, step: &Step) -> String {
+    let roles = gate.approvers.join(", ");
+    if gate.quorum == 1 {
+        return roles;
+    }
+    let given = if step.approvals.is_empty() {
+        "nobody has approved yet".to_owned()
+    } else {
+        let names: Vec<String> = step.approvals.iter().map(ToString::to_string).collect();
+        format!("approved by {}", names.join(", "))
+    };
+    format!("{roles} ({} people; {given})", gate.quorum)
 }
 
 /// Holds of the whole workflow stand once at its head, not at each step.

@@ -38,6 +38,7 @@ pub(super) fn due(turn: &mut Turn<'_>) {
                 }
             }
             Phase::Waiting { .. }
+            | Phase::Items
             | Phase::Blocked
             | Phase::Leased
             | Phase::Paused
@@ -61,7 +62,7 @@ fn waited(turn: &mut Turn<'_>, index: usize) {
         // A pause suspends timers: this one fires when the workflow is resumed.
         Action::Timer(_) if turn.workflow.is_held_back() => {}
         Action::Timer(_) => turn.emit(Some(index), Body::TimerFired {}),
-        Action::Run { .. } => unreachable!("work never waits"),
+        Action::Run { .. } | Action::ForEach(_) => unreachable!("work never waits"),
     }
 }
 
@@ -176,7 +177,7 @@ impl Workflow {
             Phase::Waiting { until } => match &self.plan.definition.nodes[index].action {
                 Action::Gate(_) => Some((until, "gate expires")),
                 Action::Timer(_) => (!self.is_held_back()).then_some((until, "timer fires")),
-                Action::Run { .. } => None,
+                Action::Run { .. } | Action::ForEach(_) => None,
             },
             Phase::Backoff { until } => {
                 let timeout = next_while_waiting(self, index, env);
@@ -189,6 +190,7 @@ impl Workflow {
             }
             Phase::Blocked
             | Phase::Leased
+            | Phase::Items
             | Phase::Paused
             | Phase::Succeeded
             | Phase::Skipped

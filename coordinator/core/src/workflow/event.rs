@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    definition::ItemValue,
     ids::{Actor, Digest, Fence, InstallationName, PoolName, StepId, WorkerId, WorkflowId},
     time::Timestamp,
 };
@@ -160,6 +161,20 @@ pub enum Body {
     Removed {
         /// What the step found.
         message: String,
+    },
+    /// It goes on by another plan. Legal while going forward.
+    Replanned {
+        /// Name of the definition.
+        definition: Arc<str>,
+        /// Version of the definition.
+        version: u32,
+        /// Digest of the definition's text.
+        definition_digest: Digest,
+        /// The plan it is pinned to from here on.
+        plan: Digest,
+        /// Given by the operator.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// The store was restored from a backup: paused, and every step that has not ended is observed first.
     Restored {
@@ -329,6 +344,14 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// One of the people who have to approve did. Legal while open.
+    GateVoted {
+        /// Digest of what was decided on.
+        evidence: Digest,
+        /// Given by the approver.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// Legal when blocked.
     TimerStarted {
         /// When it fires.
@@ -336,6 +359,14 @@ pub enum Body {
     },
     /// Legal when the time has come.
     TimerFired {},
+
+    /// The items of a `forEach` are known: their steps join the workflow. Legal when blocked.
+    ItemsKnown {
+        /// In the order of the list.
+        items: Vec<ItemValue>,
+    },
+    /// Every step of every item has ended. Legal after `ItemsKnown`.
+    ItemsEnded {},
 
     /// The step's turn to be taken back has come. Legal while unwinding.
     CompensationScheduled {},

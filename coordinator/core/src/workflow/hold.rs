@@ -183,7 +183,8 @@ impl HoldReason {
                 )
             }
             Self::StepPaused { step, .. } => format!(
-                "fix the cause, then: drover workflow retry {workflow} {step} (or skip it; before the pivot, cancel)"
+                "fix the cause, then: drover workflow retry {workflow} {} (or skip it; before the pivot, cancel)",
+                for_a_shell(step)
             ),
             Self::Brake => "drover brake off".to_owned(),
             Self::GuardNotRunning { guard } => {
@@ -197,7 +198,8 @@ impl HoldReason {
             Self::GateWaiting { .. } => format!("drover workflow approve {workflow} (or reject)"),
             Self::Timer => "time".to_owned(),
             Self::Stuck { step, .. } => format!(
-                "take it back by hand and: drover workflow skip {workflow} {step}; or fix the cause and retry it"
+                "take it back by hand and: drover workflow skip {workflow} {}; or fix the cause and retry it",
+                for_a_shell(step)
             ),
             Self::NoReach {
                 installation,
@@ -218,5 +220,14 @@ impl HoldReason {
                 format!("restart the drained workers of {installation}, or start others")
             }
         }
+    }
+}
+
+/// A step's id as an argument: shells take the brackets of an item's step for a pattern.
+pub(super) fn for_a_shell(step: &str) -> String {
+    if step.contains('[') {
+        format!("'{step}'")
+    } else {
+        step.to_owned()
     }
 }

@@ -8,6 +8,7 @@ use super::event::StepFailure;
 use crate::{
     declaration::LossPolicy,
     ids::{Actor, Digest, Fence, InstallationName, KindRef, PoolName, StepId, WorkerId},
+    plan::Plan,
     time::Timestamp,
 };
 
@@ -186,6 +187,11 @@ pub enum Act {
         /// What the approver saw.
         evidence: Option<Digest>,
     },
+    /// Go on by another plan.
+    Replan {
+        /// Validated, of a definition of the same name.
+        plan: Arc<Plan>,
+    },
     /// Hold a gate closed.
     Reject {
         /// Id of the gate.
@@ -336,6 +342,28 @@ pub enum Rejection {
         /// Digest of what is there.
         now: Digest,
     },
+    /// A gate that several people have to approve counts each of them once.
+    #[error(
+        "{actor} has approved {step:?} already: the next approval has to come from somebody else"
+    )]
+    AlreadyApproved {
+        /// The gate.
+        step: StepId,
+        /// Who.
+        actor: Actor,
+    },
+    /// The other plan does not fit what has happened.
+    #[error("it cannot go on by this definition: {problems}")]
+    PlanDoesNotFit {
+        /// Every reason.
+        problems: String,
+    },
+    /// Nothing may change under a critical span.
+    #[error("the critical span is under way: wait until {until:?} has ended")]
+    InCriticalSpan {
+        /// Its last step.
+        until: StepId,
+    },
     /// The given parameters do not fit.
     #[error("the parameters do not fit {step:?}: {problems}")]
     ParamsInvalid {
@@ -375,6 +403,9 @@ impl Rejection {
             Self::NotAGate { .. } => "not-a-gate",
             Self::GateNotOpen { .. } => "gate-not-open",
             Self::EvidenceChanged { .. } => "evidence-changed",
+            Self::AlreadyApproved { .. } => "already-approved",
+            Self::PlanDoesNotFit { .. } => "plan-does-not-fit",
+            Self::InCriticalSpan { .. } => "in-critical-span",
             Self::ParamsInvalid { .. } => "params-invalid",
             Self::TooLarge { .. } => "too-large",
             Self::ReasonNeeded => "reason-needed",

@@ -22,7 +22,9 @@ mod due;
 pub mod event;
 pub mod hold;
 pub mod input;
+mod items;
 mod ready;
+mod replan;
 pub mod state;
 
 pub use act::OUTPUT_BYTES_MAX;
@@ -30,7 +32,9 @@ pub use advance::PARAMS_BYTES_MAX;
 pub use decide::Decision;
 pub use describe::{Live, NotLive};
 pub use input::{Act, Env, Facts, Input, Offer, Outcome, Rejection, Reply, Verdict};
+pub use items::ITEMS_BYTES_MAX;
 pub use ready::Wanted;
+pub use replan::{Change, Diff};
 pub use state::{Course, End, Phase, Workflow};
 
 /// The largest input of a workflow, in bytes of JSON.

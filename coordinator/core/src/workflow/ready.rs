@@ -50,6 +50,7 @@ pub(super) fn is_wanted(workflow: &Workflow, index: usize, env: &Env<'_>) -> boo
         | Phase::Leased
         | Phase::Running
         | Phase::Waiting { .. }
+        | Phase::Items
         | Phase::Paused
         | Phase::Succeeded
         | Phase::Skipped
@@ -122,7 +123,7 @@ pub(super) fn held_back(workflow: &Workflow) -> Option<Hold> {
             clears_at: None,
         });
     }
-    let index = workflow.step_waiting_for_operator()?;
+    let index = workflow.step_holding_back()?;
     let step = &workflow.steps[index];
     let (_, failure) = step.failure.as_deref()?;
     Some(Hold {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::event::{Body, Created, Event, PauseCause, StepFailure, StopReason};
 use crate::{
-    definition::Action,
+    definition::{Action, OnItemFailure},
     expr::Scope,
     ids::{Actor, Digest, Fence, InstallationName, PoolName, StepId, WorkerId, WorkflowId},
     plan::Plan,
@@ -143,6 +143,8 @@ pub struct Step {
     pub failure: Option<Box<(u32, StepFailure)>>,
     /// Digest of a gate's evidence.
     pub evidence: Option<Digest>,
+    /// Who has approved a gate that more have to approve.
+    pub approvals: Vec<Actor>,
 }
 
 /// Where a step is.
@@ -167,6 +169,8 @@ pub enum Phase {
         /// When the next one may be leased.
         until: Timestamp,
     },
+    /// A `forEach` whose items are under way.
+    Items,
     /// Waits for an operator.
     Paused,
     /// Ended well.
@@ -308,11 +312,31 @@ impl Workflow {
             .position(|step| step.phase == Phase::Paused)
     }
 
+    /// The first step that waits for an operator and holds everything else back.
+    #[must_use]
+    pub fn step_holding_back(&self) -> Option<usize> {
+        if self.is_unwinding() {
+            return None;
+        }
+        (0..self.steps.len()).find(|&index| {
+            self.steps[index].phase == Phase::Paused
+                && self.item_policy(index) != Some(OnItemFailure::Continue)
+        })
+    }
+
+    /// What a step of an item that waits for an operator means for the other items; `None` for all other steps.
+    pub(super) fn item_policy(&self, index: usize) -> Option<OnItemFailure> {
+        let nodes = &self.plan.definition.nodes;
+        let item = nodes[index].item.as_ref()?;
+        nodes[item.for_each]
+            .for_each()
+            .map(|for_each| for_each.on_item_failure)
+    }
+
     /// True while nothing new starts because of a pause or a step that waits for an operator. A critical span goes on.
     #[must_use]
     pub fn is_held_back(&self) -> bool {
-        (self.pause.is_some() || self.step_waiting_for_operator().is_some())
-            && !self.in_critical_span()
+        (self.pause.is_some() || self.step_holding_back().is_some()) && !self.in_critical_span()
     }
 
     /// True when a step that may have changed something has been acked.
@@ -331,17 +355,44 @@ impl Workflow {
     }
 }
 
-/// What a step's expressions may see.
-impl Scope for Workflow {
+/// What the expressions of one step may see.
+pub(super) struct StepScope<'a> {
+    pub(super) workflow: &'a Workflow,
+    /// Whose expressions they are.
+    pub(super) index: usize,
+    /// The item, while its steps do not exist yet.
+    pub(super) item: Option<&'a Value>,
+}
+
+impl Scope for StepScope<'_> {
     fn input(&self) -> &Value {
-        &self.created.input
+        &self.workflow.created.input
     }
 
     fn output(&self, step: &str) -> Option<&Value> {
-        let (_, step) = self.step(step)?;
+        let definition = &self.workflow.plan.definition;
+        let source = definition.seen_from(&definition.nodes[self.index], step)?;
+        let step = &self.workflow.steps[source];
         step.output
             .as_deref()
             .filter(|_| step.phase.satisfies_needs())
+    }
+
+    fn item(&self) -> Option<&Value> {
+        let node = &self.workflow.plan.definition.nodes[self.index];
+        self.item
+            .or_else(|| node.item.as_ref().map(|item| &*item.value))
+    }
+}
+
+impl Workflow {
+    /// What the expressions of a step may see.
+    pub(super) fn scope(&self, index: usize) -> StepScope<'_> {
+        StepScope {
+            workflow: self,
+            index,
+            item: None,
+        }
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Bench {
     pub now: Timestamp,
     pub epoch: u64,
     pub facts: Set,
+    /// Every plan that it has been pinned to.
+    pub plans: Vec<Arc<Plan>>,
     /// Fold the stream again after every input; random histories do it once at the end.
     pub always_replay: bool,
 }
@@ -160,13 +162,14 @@ impl Bench {
             epoch: 1,
             facts: &facts,
         };
-        let (workflow, decision) = Workflow::create(created, actor(), plan, &env);
+        let (workflow, decision) = Workflow::create(created, actor(), Arc::clone(&plan), &env);
         let bench = Self {
             workflow,
             events: decision.events,
             now,
             epoch: 1,
             facts,
+            plans: vec![plan],
             always_replay: true,
         };
         bench.check_replay();
@@ -190,11 +193,18 @@ impl Bench {
 
     /// Folding the stream gives the live state.
     pub fn check_replay(&self) {
-        let mut folded = Workflow::begin(&self.events[0], Arc::clone(&self.workflow.plan));
+        let mut folded = Workflow::begin(&self.events[0], Arc::clone(&self.plans[0]));
         for event in &self.events[1..] {
             let mut line = Vec::new();
             event.write_line(&mut line);
-            folded.apply(&Event::read_line(&line).unwrap());
+            let event = Event::read_line(&line).unwrap();
+            match &event.body {
+                Body::Replanned { plan: digest, .. } => {
+                    let plan = self.plans.iter().find(|plan| plan.digest == *digest);
+                    folded.replan(&event, plan.unwrap());
+                }
+                _ => folded.apply(&event),
+            }
         }
         assert_eq!(
             format!("{folded:?}"),
@@ -330,8 +340,12 @@ impl Bench {
     }
 
     pub fn try_act(&mut self, act: Act) -> Result<String, Rejection> {
+        self.try_act_by(actor(), act)
+    }
+
+    pub fn try_act_by(&mut self, actor: Actor, act: Act) -> Result<String, Rejection> {
         match self.react(Input::Act {
-            actor: actor(),
+            actor,
             reason: "because".to_owned(),
             act,
         }) {
@@ -344,6 +358,13 @@ impl Bench {
     pub fn act(&mut self, act: Act) -> String {
         self.try_act(act)
             .unwrap_or_else(|rejection| panic!("{rejection}"))
+    }
+
+    /// Another plan, from the part below `spec:`.
+    pub fn try_replan(&mut self, spec: &str) -> Result<String, Rejection> {
+        let plan = plan(&definition(spec), &kinds());
+        self.plans.push(Arc::clone(&plan));
+        self.try_act(Act::Replan { plan })
     }
 
     pub fn view(&self) -> view::Workflow {

@@ -5,8 +5,10 @@ mod common;
 
 mod failures;
 mod holding;
+mod items;
 mod operators;
 mod order;
+mod replan;
 mod unwinding;
 mod waiting;
 

@@ -1,9 +1,10 @@
 //! Gates, timers and timeouts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use drover_core::{
     declaration::Timeouts,
+    ids::Actor,
     view::WorkflowState,
     workflow::{Act, Outcome, Phase, event::Certainty},
 };
@@ -184,4 +185,34 @@ fn schedule_to_start_and_schedule_to_close_wait_for_an_operator() {
         Phase::Paused,
         "schedule-to-close leaves no further attempt"
     );
+}
+
+#[test]
+fn a_gate_with_a_quorum_counts_people() {
+    let mut bench = Bench::start(
+        "
+  steps:
+    - { id: look, uses: t.read/1 }
+    - { id: ok, needs: [look], gate: { approvers: [operator], quorum: 2, expires: PT4H, evidence: [look] } }
+",
+    );
+    bench.run("look");
+    let approve = || Act::Approve {
+        step: step_id("ok"),
+        evidence: None,
+    };
+    let by = |name: &str| Actor(Arc::from(name));
+    let said = bench.try_act_by(by("ann"), approve()).unwrap();
+    assert!(said.contains("1 more of 2 needed"), "{said}");
+    assert!(matches!(bench.phase("ok"), Phase::Waiting { .. }));
+    let asks = &bench.view().holds[0].message;
+    assert!(asks.contains("approved by ann"), "{asks}");
+    let again = bench.try_act_by(by("ann"), approve()).unwrap_err();
+    assert_eq!(again.code(), "already-approved");
+    // Nobody else came in time: it asks everybody again.
+    bench.after(Duration::from_secs(4 * 3600));
+    bench.try_act_by(by("ann"), approve()).unwrap();
+    bench.try_act_by(by("ben"), approve()).unwrap();
+    assert_eq!(bench.phase("ok"), Phase::Succeeded);
+    assert_eq!(bench.count("GateVoted"), 2);
 }
