@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::{
     declaration::{Compensation, KindDeclaration, LossPolicy, RetryPolicy, Timeouts},
-    definition::{Action, Definition, Item, ItemValue, Kinds, NODES_MAX, Node, Order},
-    ids::{Digest, InvalidId, KindRef, StepId},
+    definition::{Action, Definition, ItemValue, ItemsError, Kinds, Node, Order},
+    ids::{Digest, KindRef, StepId},
     yaml::Problem,
 };
 
@@ -63,20 +63,6 @@ pub struct KnownItems {
     pub for_each: StepId,
     /// Its items.
     pub items: Vec<ItemValue>,
-}
-
-/// Why items cannot become steps.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ItemsError {
-    /// A key is not a word.
-    #[error("a key names no item: {0}")]
-    Key(#[from] InvalidId),
-    /// Two items have one key.
-    #[error("the key {0:?} names two items")]
-    Repeated(String),
-    /// Too many steps.
-    #[error("with {0} steps the workflow would have more than {NODES_MAX}")]
-    TooMany(usize),
 }
 
 /// What a node is held to: the kind's declaration with the definition's overrides.
@@ -176,92 +162,31 @@ impl Plan {
     /// # Panics
     /// When the node is not a `forEach`.
     pub fn with_items(&self, for_each: usize, items: &[ItemValue]) -> Result<Self, ItemsError> {
-        let parent = &self.definition.nodes[for_each];
-        let body = parent.body();
-        let bodies = &self.bodies[&for_each];
-        let n = self.nodes.len() + items.len() * body.len();
-        if n > NODES_MAX {
-            return Err(ItemsError::TooMany(n));
-        }
-        let mut definition = self.definition.clone();
+        let definition = self.definition.with_items(for_each, items)?;
         let mut nodes = self.nodes.clone();
-        for item in items {
-            let first = nodes.len();
-            for (inner, held_to) in body.iter().zip(bodies) {
-                let mut node = inner.clone();
-                node.id = StepId::of_item(parent.id.as_str(), &item.key, inner.id.as_str())?;
-                node.item = Some(Item {
-                    for_each,
-                    key: Arc::clone(&item.key),
-                    value: Arc::clone(&item.value),
-                });
-                shift(&mut node, first);
-                definition.nodes.push(Arc::new(node));
-                nodes.push(PlanNode {
-                    guards: self.nodes[for_each].guards.clone(),
-                    ..held_to.clone()
-                });
-            }
-        }
-        let index = index_of(&definition);
-        if index.len() < definition.nodes.len() {
-            let mut keys: Vec<&str> = items.iter().map(|item| &*item.key).collect();
-            keys.sort_unstable();
-            let repeated = keys.windows(2).find(|pair| pair[0] == pair[1]);
-            return Err(ItemsError::Repeated(
-                repeated.map_or("", |pair| pair[0]).to_owned(),
-            ));
+        for held_to in items.iter().flat_map(|_| &self.bodies[&for_each]) {
+            nodes.push(PlanNode {
+                guards: self.nodes[for_each].guards.clone(),
+                ..held_to.clone()
+            });
         }
         let mut known = self.items.clone();
         known.push(KnownItems {
-            for_each: parent.id.clone(),
+            for_each: self.id_of(for_each).clone(),
             items: items.to_vec(),
         });
         Ok(Self {
             digest: self.digest,
             definition_digest: self.definition_digest,
             order: Order::of(&definition),
+            index: index_of(&definition),
             definition,
             nodes,
             critical: self.critical.clone(),
             items: known,
             bodies: self.bodies.clone(),
-            index,
             input: Arc::clone(&self.input),
         })
-    }
-
-    /// The steps of one item, or of all items of a `forEach`.
-    pub fn steps_of<'a>(
-        &'a self,
-        for_each: usize,
-        key: Option<&'a str>,
-    ) -> impl Iterator<Item = usize> + 'a {
-        self.definition
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(move |(_, node)| {
-                node.item.as_ref().is_some_and(|item| {
-                    item.for_each == for_each && key.is_none_or(|key| &*item.key == key)
-                })
-            })
-            .map(|(index, _)| index)
-    }
-
-    /// All nodes in the order in which people read them: the steps of items behind their `forEach`.
-    #[must_use]
-    pub fn reading_order(&self) -> Vec<usize> {
-        let mut order = Vec::with_capacity(self.nodes.len());
-        for (index, node) in self.definition.nodes.iter().enumerate() {
-            if node.item.is_none() {
-                order.push(index);
-                if node.for_each().is_some() {
-                    order.extend(self.steps_of(index, None));
-                }
-            }
-        }
-        order
     }
 
     /// The index of a step or guard.
@@ -411,18 +336,6 @@ impl PlanNode {
             guards: Vec::new(),
             params,
         })
-    }
-}
-
-/// The indices of a body become those of an item's steps.
-fn shift(node: &mut Node, first: usize) {
-    for need in &mut node.needs {
-        *need += first;
-    }
-    if let Action::Gate(gate) = &mut node.action {
-        for evidence in &mut gate.evidence {
-            *evidence += first;
-        }
     }
 }
 

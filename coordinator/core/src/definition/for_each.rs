@@ -3,13 +3,16 @@
 //! A `forEach` is one step of the definition. When its needs are met its list is evaluated, once, and the steps of every item
 //! join the workflow as `for-each[key]/step`. It ends when all of them have.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Definition, Node};
-use crate::{expr::Template, ids::StepId};
+use super::{Action, Definition, NODES_MAX, Node};
+use crate::{
+    expr::Template,
+    ids::{InvalidId, StepId},
+};
 
 /// Steps for each item of a list.
 #[derive(Clone, Debug)]
@@ -57,7 +60,87 @@ pub struct ItemValue {
     pub value: Arc<Value>,
 }
 
+/// Why items cannot become steps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemsError {
+    /// A key is not a word.
+    #[error("a key names no item: {0}")]
+    Key(#[from] InvalidId),
+    /// Two items have one key.
+    #[error("the key {0:?} names two items")]
+    Repeated(String),
+    /// Too many steps.
+    #[error("with {0} steps the workflow would have more than {NODES_MAX}")]
+    TooMany(usize),
+}
+
 impl Definition {
+    /// The definition once the items of a `forEach` are known: their steps stand behind all others, so that no index
+    /// changes.
+    ///
+    /// # Errors
+    /// When a key is not a word or names two items, or there would be too many steps.
+    pub fn with_items(&self, for_each: usize, items: &[ItemValue]) -> Result<Self, ItemsError> {
+        let parent = &self.nodes[for_each];
+        let body = parent.body();
+        let n = self.nodes.len() + items.len() * body.len();
+        if n > NODES_MAX {
+            return Err(ItemsError::TooMany(n));
+        }
+        let mut definition = self.clone();
+        let mut keys = BTreeSet::new();
+        for item in items {
+            if !keys.insert(&item.key) {
+                return Err(ItemsError::Repeated(item.key.to_string()));
+            }
+            let first = definition.nodes.len();
+            for inner in body {
+                let mut node = inner.clone();
+                node.id = StepId::of_item(parent.id.as_str(), &item.key, inner.id.as_str())?;
+                node.item = Some(Item {
+                    for_each,
+                    key: Arc::clone(&item.key),
+                    value: Arc::clone(&item.value),
+                });
+                shift(&mut node, first);
+                definition.nodes.push(Arc::new(node));
+            }
+        }
+        Ok(definition)
+    }
+
+    /// The steps of one item, or of all items of a `forEach`.
+    pub fn steps_of<'a>(
+        &'a self,
+        for_each: usize,
+        key: Option<&'a str>,
+    ) -> impl Iterator<Item = usize> + 'a {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(_, node)| {
+                node.item.as_ref().is_some_and(|item| {
+                    item.for_each == for_each && key.is_none_or(|key| &*item.key == key)
+                })
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// All nodes in the order in which people read them: the steps of items behind their `forEach`.
+    #[must_use]
+    pub fn reading_order(&self) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.item.is_none() {
+                order.push(index);
+                if node.for_each().is_some() {
+                    order.extend(self.steps_of(index, None));
+                }
+            }
+        }
+        order
+    }
+
     /// The id under which a node knows another step: a step of the same item first, then any other.
     #[must_use]
     pub fn seen_from(&self, node: &Node, step: &str) -> Option<usize> {
@@ -67,5 +150,17 @@ impl Definition {
             self.index_of(id.as_str())
         });
         sibling.or_else(|| self.index_of(step))
+    }
+}
+
+/// The indices of a body become those of an item's steps.
+fn shift(node: &mut Node, first: usize) {
+    for need in &mut node.needs {
+        *need += first;
+    }
+    if let Action::Gate(gate) = &mut node.action {
+        for evidence in &mut gate.evidence {
+            *evidence += first;
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     yaml::Position,
 };
 
-pub use for_each::{ForEach, Item, ItemValue, OnItemFailure};
+pub use for_each::{ForEach, Item, ItemValue, ItemsError, OnItemFailure};
 pub use span::Order;
 pub use validate::output_readers;
 

@@ -60,7 +60,7 @@ impl Workflow {
         if let Some(hold) = ready::held_back(self).filter(|_| !self.is_ended()) {
             holds.push(self.hold_view(&hold, None));
         }
-        for index in self.plan.reading_order() {
+        for index in self.plan.definition.reading_order() {
             let hold = self.step_hold(index, env, live);
             if self.is_open(index) {
                 current.push(self.plan.id_of(index).to_string());
@@ -450,7 +450,7 @@ impl Workflow {
         if self.steps[index].phase != Phase::Items {
             return None;
         }
-        let steps: Vec<usize> = self.plan.steps_of(index, None).collect();
+        let steps: Vec<usize> = self.plan.definition.steps_of(index, None).collect();
         let per_item = self.plan.definition.nodes[index].body().len();
         let items = steps.chunks(per_item);
         let total = items.len();

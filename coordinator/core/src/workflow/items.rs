@@ -60,7 +60,7 @@ pub(super) fn items(
             value: Arc::new(value),
         });
     }
-    match workflow.plan.with_items(index, &items) {
+    match workflow.plan.definition.with_items(index, &items) {
         Ok(_) => Ok(items),
         Err(error) => Err(("items-invalid", error.to_string())),
     }
@@ -80,6 +80,7 @@ pub(super) fn has_room(workflow: &Workflow, index: usize) -> bool {
     }
     let mut keys: Vec<&str> = workflow
         .plan
+        .definition
         .steps_of(item.for_each, None)
         .filter_map(|step| nodes[step].item.as_ref().map(|item| &*item.key))
         .collect();
@@ -102,6 +103,7 @@ pub(super) fn end(turn: &mut Turn<'_>, index: usize) {
     let all_ended = workflow.steps[index].phase == Phase::Items
         && workflow
             .plan
+            .definition
             .steps_of(index, None)
             .all(|step| workflow.steps[step].phase.satisfies_needs());
     if all_ended {
@@ -112,6 +114,7 @@ pub(super) fn end(turn: &mut Turn<'_>, index: usize) {
 fn has_begun(workflow: &Workflow, for_each: usize, key: &str) -> bool {
     workflow
         .plan
+        .definition
         .steps_of(for_each, Some(key))
         .any(|step| workflow.steps[step].phase != Phase::Blocked)
 }
@@ -119,6 +122,7 @@ fn has_begun(workflow: &Workflow, for_each: usize, key: &str) -> bool {
 fn has_ended(workflow: &Workflow, for_each: usize, key: &str) -> bool {
     workflow
         .plan
+        .definition
         .steps_of(for_each, Some(key))
         .all(|step| workflow.steps[step].phase.satisfies_needs())
 }
@@ -126,6 +130,7 @@ fn has_ended(workflow: &Workflow, for_each: usize, key: &str) -> bool {
 fn waits(workflow: &Workflow, for_each: usize, key: &str) -> bool {
     workflow
         .plan
+        .definition
         .steps_of(for_each, Some(key))
         .any(|step| workflow.steps[step].phase == Phase::Paused)
 }

@@ -13,9 +13,9 @@ use super::{
     state::{Course, Phase, Step, Workflow},
 };
 use crate::{
-    definition::{Action, Definition, Node},
+    definition::{Action, Definition, ItemsError, Node},
     ids::{Actor, StepId},
-    plan::{ItemsError, KnownItems, Plan},
+    plan::{KnownItems, Plan},
 };
 
 /// What another plan would change.
@@ -122,7 +122,7 @@ impl Workflow {
                 return diff;
             }
         };
-        for index in new.reading_order() {
+        for index in new.definition.reading_order() {
             let id = new.id_of(index);
             let Some((before, step)) = self.step(id.as_str()) else {
                 diff.changes.push(Change {
@@ -146,7 +146,7 @@ impl Workflow {
                 self.check_fixed(before, &new, index, &mut diff.problems);
             }
         }
-        for index in old.reading_order() {
+        for index in old.definition.reading_order() {
             let id = old.id_of(index);
             if new.index_of(id.as_str()).is_none() {
                 if is_fixed(&self.steps[index]) {

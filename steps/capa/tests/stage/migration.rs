@@ -7,7 +7,7 @@ use std::{
 };
 
 use drover_core::{
-    definition::{Action, Definition, Node},
+    definition::{Action, Definition, ForEach, ItemValue, Node},
     expr::Scope,
 };
 use drover_ports::Ports;
@@ -48,13 +48,29 @@ struct Seen {
     outputs: BTreeMap<String, Value>,
 }
 
-impl Scope for Seen {
+/// What the expressions of one step may see.
+struct StepScope<'a> {
+    migration: &'a Migration,
+    node: &'a Node,
+    /// The item, while its steps do not exist yet.
+    item: Option<&'a Value>,
+}
+
+impl Scope for StepScope<'_> {
     fn input(&self) -> &Value {
-        &self.input
+        &self.migration.seen.input
     }
 
     fn output(&self, step: &str) -> Option<&Value> {
-        self.outputs.get(step)
+        let definition = &self.migration.definition;
+        let source = definition.seen_from(self.node, step)?;
+        let id = definition.nodes[source].id.as_str();
+        self.migration.seen.outputs.get(id)
+    }
+
+    fn item(&self) -> Option<&Value> {
+        self.item
+            .or_else(|| self.node.item.as_ref().map(|item| &*item.value))
     }
 }
 
@@ -116,13 +132,16 @@ impl Migration {
 
     /// Plays everything up to and with this step, or up to the one that gives up; that one and its last attempt.
     pub(crate) async fn try_until(&mut self, last: &str) -> Result<(), (String, Outcome)> {
-        for id in self.ids() {
+        // The list grows when the items of a `forEach` become known; their steps then stand behind it.
+        let mut place = 0;
+        while let Some(id) = self.ids().get(place).cloned() {
             if !self.steps.contains_key(&id) {
                 self.step(&id).await.map_err(|what| (id.clone(), what))?;
             }
             if id == last {
                 return Ok(());
             }
+            place += 1;
         }
         panic!("there is no step {last}");
     }
@@ -157,7 +176,10 @@ impl Migration {
         let runs = node
             .when
             .as_ref()
-            .is_none_or(|when| when.evaluate(&self.seen).unwrap() == json!(true));
+            .is_none_or(|when| when.evaluate(&self.scope(&node)).unwrap() == json!(true));
+        if runs && let Some(for_each) = node.for_each() {
+            self.expand(&node, for_each);
+        }
         if !runs || node.kind().is_none() {
             return Ok(());
         }
@@ -173,6 +195,40 @@ impl Migration {
         self.seen.outputs.insert(id.to_owned(), ended?);
         self.stop_guards(id).await;
         Ok(())
+    }
+
+    fn scope<'a>(&'a self, node: &'a Node) -> StepScope<'a> {
+        StepScope {
+            migration: self,
+            node,
+            item: None,
+        }
+    }
+
+    /// The items of a `forEach` become steps, unless they did before.
+    fn expand(&mut self, node: &Node, for_each: &ForEach) {
+        let index = self.definition.index_of(node.id.as_str()).unwrap();
+        if self.definition.steps_of(index, None).next().is_some() {
+            return;
+        }
+        let Value::Array(list) = for_each.items.evaluate(&self.scope(node)).unwrap() else {
+            panic!("{}: no list", node.id);
+        };
+        let items: Vec<ItemValue> = list
+            .into_iter()
+            .map(|value| {
+                let scope = StepScope {
+                    item: Some(&value),
+                    ..self.scope(node)
+                };
+                let key = for_each.key.evaluate(&scope).unwrap();
+                ItemValue {
+                    key: Arc::from(key.as_str().unwrap()),
+                    value: Arc::new(value),
+                }
+            })
+            .collect();
+        self.definition = self.definition.with_items(index, &items).unwrap();
     }
 
     /// Takes everything back, newest first, with the guards running until their first step is taken back.
@@ -211,15 +267,20 @@ impl Migration {
     pub(crate) fn params(&self, id: &str) -> Value {
         let node = &self.definition.nodes[self.definition.index_of(id).unwrap()];
         match &node.action {
-            Action::Run { with, .. } => with.evaluate(&self.seen).unwrap(),
-            Action::Gate(_) | Action::Timer(_) => Value::Null,
+            Action::Run { with, .. } => with.evaluate(&self.scope(node)).unwrap(),
+            Action::Gate(_) | Action::Timer(_) | Action::ForEach(_) => Value::Null,
         }
     }
 
     /// Steps in the order of the definition, which is an order in which they may run.
     pub(crate) fn ids(&self) -> Vec<String> {
-        let steps = self.definition.nodes.iter().filter(|node| !node.is_guard());
-        steps.map(|node| node.id.as_str().to_owned()).collect()
+        self.definition
+            .reading_order()
+            .into_iter()
+            .map(|index| &self.definition.nodes[index])
+            .filter(|node| !node.is_guard())
+            .map(|node| node.id.as_str().to_owned())
+            .collect()
     }
 
     /// Runs the domain clock.
@@ -286,7 +347,8 @@ impl Migration {
     }
 
     fn guards(&self) -> impl Iterator<Item = &Node> {
-        self.definition.nodes.iter().filter(|node| node.is_guard())
+        let nodes = self.definition.nodes.iter().map(|node| &**node);
+        nodes.filter(|node| node.is_guard())
     }
 
     fn spans(&self, guard: &Node, id: &str, first: bool) -> bool {
