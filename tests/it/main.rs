@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acts;
+mod items;
 mod leases;
 mod lifecycle;
 mod operators;
 mod outages;
+mod replan;
 mod storage;

@@ -498,6 +498,80 @@ const CASES: &[Case] = &[
         &["7:10 unknown-step", "9:11 bad-id", "10:38 unknown-step", "10:65 bad-duration", "11:21 bad-duration"],
     ),
     case(
+        "steps for each item",
+        "
+  steps:
+  - { id: a, uses: t.work/1 }
+  - id: each
+    needs: [a]
+    forEach: { in: \"${steps.a.output.list}\", as: item, key: \"${item.name}\" }
+    maxParallel: 3
+    onItemFailure: continue
+    steps:
+    - { id: one, uses: t.work/1, with: { item: \"${item}\", all: \"${steps.a.output}\" } }
+    - { id: two, uses: t.work/1, needs: [one], with: { one: \"${steps.one.output}\" } }
+  - { id: b, uses: t.work/1, needs: [each] }
+",
+        &[],
+    ),
+    case(
+        "every problem inside a forEach",
+        "
+  steps:
+  - { id: a, uses: t.work/1 }
+  - id: each
+    forEach: { in: \"${steps.a.output}\", as: input, key: k }
+    steps: [{ id: one, uses: t.work/1 }]
+  - id: other
+    needs: [a]
+    forEach: { in: \"${item}\", as: item, key: \"${itme}\", keys: 1 }
+    onItemFailure: stop
+    maxParallel: 0
+    steps:
+    - { id: one, uses: t.wrok/1, needs: [a] }
+    - { id: two, uses: t.work/1, with: { x: \"${steps.one.output}\" } }
+    - { id: three, forEach: { in: \"${[]}\", as: i, key: i }, steps: [] }
+    - { id: two, timer: PT1S }
+",
+        &[
+            "10:45 bad-variable",
+            "14:20 unknown-variable",
+            "14:46 unknown-variable",
+            "14:57 unknown-field",
+            "15:20 wrong-value",
+            "16:18 wrong-type",
+            "18:42 unknown-step",
+            "20:29 nested-for-each",
+            "21:7 duplicate-id",
+        ],
+    ),
+    case(
+        "order inside a forEach",
+        "
+  pivot: each
+  steps:
+  - { id: a, uses: t.work/1 }
+  - id: each
+    forEach: { in: \"${steps.a.output}\", as: item, key: k }
+    steps:
+    - { id: one, uses: t.wrok/1, needs: [two] }
+    - { id: two, uses: t.work/1, needs: [one], onFailure: unwind }
+    - { id: three, uses: t.work/1, with: { x: \"${steps.one.output}\" } }
+  - { id: b, uses: t.work/1, needs: [each], with: { x: \"${steps.each.output}\" } }
+",
+        &[
+            "9:5 both-sides-of-pivot",
+            "10:5 output-too-early",
+            "10:5 pivot-for-each",
+            "10:5 unwind-after-pivot",
+            "13:7 cycle",
+            "13:7 unknown-kind",
+            "14:7 cycle",
+            "15:7 output-too-early",
+            "16:5 no-output",
+        ],
+    ),
+    case(
         "ids that YAML 1.1 reads as booleans",
         "
   steps:

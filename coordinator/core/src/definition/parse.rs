@@ -434,6 +434,10 @@ fn step<'a>(
             for_each_item(node, &mut fields, problems)
         }
         (false, None, false, Some(node)) => {
+            // One problem is enough for all of it.
+            for known in ["steps", "maxParallel", "onItemFailure"] {
+                fields.optional(known);
+            }
             problems.add(
                 node.position,
                 "nested-for-each",
