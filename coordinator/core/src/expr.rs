@@ -323,6 +323,42 @@ pub enum Part {
     Expression(Expression),
 }
 
+/// As a definition could have it, on one line.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(value) => write!(f, "{value}"),
+            Self::Expression(expression) => write!(f, "{expression:?}"),
+            Self::Text(parts) => {
+                f.write_str("\"")?;
+                for part in parts {
+                    match part {
+                        Part::Literal(text) => f.write_str(text)?,
+                        Part::Expression(expression) => write!(f, "{expression:?}")?,
+                    }
+                }
+                f.write_str("\"")
+            }
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Map(entries) => {
+                f.write_str("{")?;
+                for (index, (key, item)) in entries.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma}{key:?}:{item}")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
 impl Template {
     /// Reads a template from a definition; `item` names the item of the `forEach` around.
     ///

@@ -5,5 +5,6 @@
 mod command;
 mod exit_codes;
 mod formats;
+mod lists;
 mod operate;
 mod wrong_input;

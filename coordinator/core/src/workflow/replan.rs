@@ -354,7 +354,7 @@ fn aspects(definition: &Definition, node: &Node) -> [(&'static str, String); 9] 
     };
     let (with, span) = match &node.action {
         Action::Run { with, guard, .. } => (
-            format!("{with:?}"),
+            with.to_string(),
             guard.map_or_else(String::new, |guard| {
                 format!(
                     "{} {:?} {:?}",
@@ -371,7 +371,7 @@ fn aspects(definition: &Definition, node: &Node) -> [(&'static str, String); 9] 
         Action::Timer(duration) => (format!("{duration:?}"), String::new()),
         Action::ForEach(for_each) => (
             format!(
-                "{:?} as {} by {:?}, {} at once, {:?}",
+                "{} as {} by {}, {} at once, {:?}",
                 for_each.items,
                 for_each.variable,
                 for_each.key,
