@@ -1,6 +1,6 @@
 //! What came of a demo.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use drover_core::{
     time::Timestamp,
@@ -172,14 +172,20 @@ impl Outside {
     }
 }
 
-/// What the demo's operator did; many deeds are counted.
+/// What the demo's operator did, by step.
 pub(super) fn operator_text(deeds: &Deeds) -> String {
-    const NAMED: usize = 6;
     let of = |deeds: &[Deed]| {
-        if deeds.len() > NAMED {
-            return format!("{} steps", deeds.len());
+        let mut steps: BTreeMap<&str, usize> = BTreeMap::new();
+        for deed in deeds {
+            *steps.entry(&deed.step).or_default() += 1;
         }
-        let steps: Vec<&str> = deeds.iter().map(|deed| deed.step.as_str()).collect();
+        let steps: Vec<String> = steps
+            .into_iter()
+            .map(|(step, count)| match count {
+                1 => step.to_owned(),
+                count => format!("{step} ({count})"),
+            })
+            .collect();
         steps.join(", ")
     };
     let parts: Vec<String> = [("approved", &deeds.approved), ("retried", &deeds.retried)]

@@ -14,6 +14,7 @@ use super::{
     frame::Size,
     kills::Done,
     roster::{Member, Roster, Standing},
+    verdict::times,
 };
 use crate::{dev::operator::Deeds, output::span};
 
@@ -99,7 +100,7 @@ impl Picture<'_> {
             }
         }
         if self.kills.strikes > 0 {
-            parts.push(format!("killed {} times", self.kills.strikes));
+            parts.push(format!("killed {}", times(self.kills.strikes)));
         }
         let (approved, retried) = (self.deeds.approved.len(), self.deeds.retried.len());
         if approved + retried > 0 {

@@ -330,14 +330,21 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_preflight_refuses_is_not_retried() {
-        let mut roster = fleet(1);
-        roster.next(1);
-        let kind = "checks.preflight/1";
-        let refused = workflow("c0", WorkflowState::Paused, kind, Some("step-paused"));
-        let operator = Operator::default();
-        assert_eq!(operator.work(&refused), []);
-        assert_eq!(roster.saw(refused, &operator).1, Standing::Refused);
+    fn what_preflight_still_refuses_after_retries_is_told_from_other_pauses() {
+        for (kind, standing) in [
+            ("checks.preflight/1", Standing::Refused),
+            ("capi.x/1", Standing::Paused),
+        ] {
+            let mut roster = fleet(1);
+            roster.next(1);
+            let held = workflow("c0", WorkflowState::Paused, kind, Some("step-paused"));
+            // A check may have asked in a bad moment.
+            assert_eq!(
+                roster.saw(held.clone(), &Operator::default()).1,
+                Standing::UnderWay
+            );
+            assert_eq!(roster.saw(held.clone(), &exhausted(&held)).1, standing);
+        }
     }
 
     #[test]

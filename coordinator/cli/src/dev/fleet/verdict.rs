@@ -53,6 +53,8 @@ struct Migration {
     standing: Standing,
     /// Of the workflow; `None` when it was never started.
     state: Option<drover_core::view::WorkflowState>,
+    /// Steps that it is at.
+    at: Vec<String>,
     /// Why it does not go on, or how it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     sentence: Option<String>,
@@ -70,6 +72,7 @@ impl Migration {
             installation: member.installation.clone(),
             standing: member.standing(),
             state: workflow.map(|workflow| workflow.state),
+            at: workflow.map_or_else(Vec::new, |workflow| workflow.current.clone()),
             sentence: member.sentence(),
             unblock: member.unblock().map(str::to_owned),
             created_at: workflow.and_then(|workflow| workflow.created_at),
@@ -150,7 +153,10 @@ impl Verdict {
                 workers,
             } = self.kills;
             let value = format!(
-                "{strikes} times: the coordinator {coordinators} times, a worker {workers} times; all came back"
+                "{}: the coordinator {}, a worker {}; all came back",
+                times(strikes),
+                times(coordinators),
+                times(workers)
             );
             text.push_str(&line("killed", &value));
         }
@@ -200,19 +206,35 @@ impl Verdict {
     }
 }
 
+/// How often, in words.
+pub(super) fn times(count: u32) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
 fn about(migration: &Migration) -> String {
     let sentence = migration
         .sentence
         .as_deref()
         .unwrap_or("no reason is known");
+    let name = match migration.standing {
+        Standing::Refused => "refused",
+        standing => standing.words(),
+    };
     let mut text = line(
-        migration.standing.words(),
+        name,
         &bad(&format!(
             "{} in {}: {sentence}",
             migration.id, migration.installation
         )),
     );
-    if let Some(unblock) = &migration.unblock {
+    if let Some(unblock) = &migration.unblock
+        && migration.standing != Standing::UnderWay
+    {
         text.push_str(&line("", &format!("  to go on: {unblock}")));
     }
     text
