@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod absence;
+mod fleet;
 mod hundred_kills;
 mod one_member;
 mod secrets;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use drover_proto::v1;
-use drover_sim::{LedgerEntry, WorldClient, ledger};
+use drover_sim::{InstallationConfig, LedgerEntry, WorldClient, ledger};
 use drover_steps_capa::AWS_LIVE_MIGRATION;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ pub struct Plan {
     pub speed: f64,
     /// Faults of the world.
     pub faults: Vec<&'static str>,
-    /// More settings of the coordinator.
+    /// Settings of the coordinator; it judges liveness fast unless told otherwise.
     pub coordinator: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Default for Plan {
             saved: None,
             speed: 300.0,
             faults: Vec::new(),
-            coordinator: Vec::new(),
+            coordinator: strings(["--profile", "test"]),
         }
     }
 }
@@ -62,6 +62,11 @@ struct Process {
 
 /// Domain time is real time many times over: towns that share two cores would run into the timeouts of steps.
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits until no other town runs in this process, for what begins one by itself.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
 
 /// A running town, one at a time.
 pub struct Town {
@@ -83,9 +88,6 @@ const JOURNAL: &str = "world.journal";
 
 /// Longer than any migration of these tests takes, kills included.
 pub const MIGRATION: Duration = Duration::from_secs(180);
-
-/// Installations as the world names its first ones.
-const INSTALLATIONS: [&str; 2] = ["golem", "lotus"];
 
 fn strings<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).into()
@@ -166,7 +168,7 @@ impl Drop for Process {
 impl Town {
     /// Begins everything, and registers the live migration.
     pub async fn start(program: &str, plan: &Plan) -> Self {
-        let turn = TURN.lock().await;
+        let turn = turn().await;
         let folder = tempfile::tempdir().unwrap();
         let program = PathBuf::from(program);
         let mut args = strings(["world", "--installations"]);
@@ -195,19 +197,19 @@ impl Town {
 
         let data = folder.path().join("coordinator").display().to_string();
         let mut args = strings(["coordinator", "--world", &outside, "--data", &data]);
-        args.extend(strings(["--profile", "test"]));
         args.extend(plan.coordinator.iter().cloned());
         let mut coordinator = Process::new("coordinator", args);
         coordinator.addresses = strings(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         coordinator.begin(&program, folder.path());
 
         let mut workers = BTreeMap::new();
-        for name in &INSTALLATIONS[..usize::from(plan.installations)] {
+        for installation in InstallationConfig::several(usize::from(plan.installations)) {
+            let name = &installation.name;
             let args = worker(name, "1", &outside, coordinator.listen.unwrap(), &folder);
             let mut process = Process::new(&format!("worker-{name}"), args);
             process.addresses = strings(["--http", "127.0.0.1:0"]);
             process.begin(&program, folder.path());
-            workers.insert((*name).to_owned(), process);
+            workers.insert(name.clone(), process);
         }
         let reality = WorldClient::connect(&format!("http://{outside}"), Duration::from_secs(30))
             .await
@@ -299,6 +301,11 @@ impl Town {
             String::from_utf8(output.stdout).unwrap(),
             String::from_utf8(output.stderr).unwrap(),
         )
+    }
+
+    /// The coordinator's process id, while it runs.
+    pub fn coordinator_id(&self) -> u32 {
+        self.coordinator.child.as_ref().expect("it runs").id()
     }
 
     /// SIGKILL.

@@ -85,7 +85,7 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// One live migration in the simulated world, from start to report
+    /// Live migrations in the simulated world, from start to report: one, or a fleet with --clusters
     #[cfg(feature = "dev")]
     Demo(crate::dev::DemoArgs),
     /// Simulated world, coordinator and workers on this machine

@@ -52,8 +52,16 @@ pub(crate) fn url(address: &str) -> String {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects as the user.
     pub(crate) async fn connect(address: &str, timeout: Duration) -> Outcome<Self> {
+        let user = env::var("DROVER_ACTOR")
+            .or_else(|_| env::var("USER"))
+            .unwrap_or_else(|_| "unknown".to_owned());
+        Self::connect_as(&user, address, timeout).await
+    }
+
+    /// Connects under a name.
+    pub(crate) async fn connect_as(user: &str, address: &str, timeout: Duration) -> Outcome<Self> {
         let endpoint = Endpoint::try_from(url(address))
             .map_err(|error| Failure::usage(format!("{address:?} is no address: {error}")))?
             .connect_timeout(timeout.min(Duration::from_secs(10)))
@@ -64,9 +72,6 @@ impl Client {
                 format!("nobody answers at {address}: is the coordinator running? (`drover dev` starts one here)"),
             )
         })?;
-        let user = env::var("DROVER_ACTOR")
-            .or_else(|_| env::var("USER"))
-            .unwrap_or_else(|_| "unknown".to_owned());
         let plain: String = user.chars().filter(|c| c.is_ascii_graphic()).collect();
         let name = Name(
             plain

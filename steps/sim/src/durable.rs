@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -139,7 +139,7 @@ impl DurableWorld {
         let written = {
             let mut inner = self.lock();
             inner.journal.as_mut().map(|journal| {
-                let number = journal.append(&Record::Clock { until });
+                let number = journal.append(Record::Clock { until });
                 (journal.durable(), number)
             })
         };
@@ -202,11 +202,11 @@ impl DurableWorld {
             } else {
                 let entry = world.ledger.last().expect("a call has just been entered");
                 Record::Read {
-                    entry: Box::new((**entry).clone()),
+                    entry: Arc::clone(entry),
                     credentials: request.credentials,
                 }
             };
-            let number = journal.append(&record);
+            let number = journal.append(record);
             (journal.durable(), number)
         });
         (result, written)
@@ -231,7 +231,7 @@ impl DurableWorld {
             };
             let written = journal
                 .as_mut()
-                .map(|journal| (journal.append(&record), journal.durable()));
+                .map(|journal| (journal.append(record), journal.durable()));
             (added, written)
         };
         if let Some((number, durable)) = written {

@@ -2,8 +2,8 @@
 //! it. Opening the file plays it back to the identical state.
 //!
 //! A record is its length, a checksum and its JSON. Records are appended in the order in which the world saw the calls. A
-//! thread of its own writes what has gathered in one go and makes it durable with one `fdatasync`, so many calls share
-//! one; a reply waits until its record is durable. Reads are recorded too, because they count towards the faults of later
+//! thread of its own encodes and writes what has gathered in one go and makes it durable with one `fdatasync`, so many calls
+//! share one and nobody encodes while he has the world to himself; a reply waits until its record is durable. Reads are recorded too, because they count towards the faults of later
 //! calls, but nobody waits for theirs: a read whose record a crash swallowed changed nothing.
 //!
 //! A crash may tear the last record; it is cut off, because nothing that depends on it has left the process. Damage before
@@ -13,7 +13,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -42,7 +42,7 @@ pub(crate) enum Record {
     },
     /// A read.
     Read {
-        entry: Box<LedgerEntry>,
+        entry: Arc<LedgerEntry>,
         credentials: u64,
     },
     /// Clusters were added.
@@ -64,7 +64,7 @@ pub(crate) enum Durable {
 /// The writing end.
 #[derive(Debug)]
 pub(crate) struct Journal {
-    sender: Option<mpsc::Sender<Vec<u8>>>,
+    sender: Option<mpsc::Sender<Record>>,
     appended: u64,
     durable: watch::Receiver<Durable>,
     writer: Option<thread::JoinHandle<()>>,
@@ -171,11 +171,11 @@ impl Journal {
     }
 
     /// Appends a record, in the order of calls of this function. Gives the number to wait for.
-    pub(crate) fn append(&mut self, record: &Record) -> u64 {
+    pub(crate) fn append(&mut self, record: Record) -> u64 {
         self.appended += 1;
         if let Some(sender) = &self.sender {
             // The receiver goes only after a failed write, and that is what the waiter will see.
-            drop(sender.send(encode(record)));
+            drop(sender.send(record));
         }
         self.appended
     }
@@ -213,14 +213,14 @@ pub(crate) async fn wait(mut durable: watch::Receiver<Durable>, number: u64) -> 
     }
 }
 
-fn write(mut file: File, receiver: &mpsc::Receiver<Vec<u8>>, durable: &watch::Sender<Durable>) {
+fn write(mut file: File, receiver: &mpsc::Receiver<Record>, durable: &watch::Sender<Durable>) {
     let mut written = 0;
     while let Ok(first) = receiver.recv() {
-        let mut batch = first;
+        let mut batch = encode(&first);
         written += 1;
         // Whatever has gathered meanwhile shares the same fdatasync.
         while let Ok(next) = receiver.try_recv() {
-            batch.extend(next);
+            batch.extend(encode(&next));
             written += 1;
         }
         let result = file.write_all(&batch).and_then(|()| file.sync_data());
@@ -317,7 +317,7 @@ fn replay(path: &Path, first: &Record, rest: &[Record]) -> Result<(World, Timest
             // What it answered then is in the ledger; a refusal is as much a part of the world as a success.
             Record::Call { at, request } => drop(world.call(*at, request)),
             Record::Read { entry, credentials } => {
-                world.replay_read((**entry).clone(), *credentials);
+                world.replay_read(Arc::clone(entry), *credentials);
             }
             Record::Add { at, clusters } => {
                 world.advance(*at);

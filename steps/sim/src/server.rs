@@ -25,8 +25,12 @@ use crate::{
     durable::{DurableWorld, Tick},
 };
 
-/// Real time between two looks of the world at itself, and two ticks to everybody else.
+/// Real time between two looks of the world at itself.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Looks between two ticks to everybody else. Their clocks go on by themselves up to what is durable, and a fleet has many
+/// listeners; what is durable is told at once.
+const TICKS_UNTOLD: u32 = 5;
 
 /// Messages may carry the whole world.
 const MESSAGE_LIMIT: usize = 256 << 20;
@@ -123,6 +127,7 @@ pub async fn serve(
 async fn keep_time(world: Arc<DurableWorld>, ticks: watch::Sender<Tick>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut untold = 0;
     loop {
         interval.tick().await;
         if let Err(why) = world.extend_clock().await {
@@ -131,7 +136,12 @@ async fn keep_time(world: Arc<DurableWorld>, ticks: watch::Sender<Tick>, stop: C
             return;
         }
         world.advance();
-        ticks.send_replace(world.tick());
+        untold += 1;
+        let tick = world.tick();
+        if untold >= TICKS_UNTOLD || tick.durable_until > ticks.borrow().durable_until {
+            untold = 0;
+            ticks.send_replace(tick);
+        }
     }
 }
 

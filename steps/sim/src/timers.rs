@@ -9,17 +9,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use drover_step_api::Timestamp;
 
-/// What a timer is for: the rule and the thing it is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Timer {
-    rule: &'static str,
-    of: String,
-}
-
-/// All timers of one cluster.
+/// All timers of one cluster. Rules ask about far more conditions than ever hold, so asking makes nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
-    due: BTreeMap<Timer, Timestamp>,
+    /// By the rule and the thing it is about.
+    due: BTreeMap<&'static str, BTreeMap<Box<str>, Timestamp>>,
     /// Whether one has fired since somebody asked.
     fired: bool,
 }
@@ -35,22 +29,25 @@ impl Timers {
         now: Timestamp,
         delay: impl FnOnce() -> Duration,
     ) -> bool {
-        let timer = Timer {
-            rule,
-            of: of.to_owned(),
-        };
         if !condition {
-            self.due.remove(&timer);
+            if let Some(timers) = self.due.get_mut(rule) {
+                timers.remove(of);
+            }
             return false;
         }
-        let due = *self
-            .due
-            .entry(timer.clone())
-            .or_insert_with(|| now.after(delay()));
+        let timers = self.due.entry(rule).or_default();
+        let due = match timers.get(of) {
+            Some(due) => *due,
+            None => {
+                let due = now.after(delay());
+                timers.insert(of.into(), due);
+                due
+            }
+        };
         if due > now {
             return false;
         }
-        self.due.remove(&timer);
+        timers.remove(of);
         self.fired = true;
         true
     }
@@ -63,28 +60,27 @@ impl Timers {
 
     /// Makes an armed timer due now.
     pub(crate) fn hasten(&mut self, rule: &'static str, of: &str, now: Timestamp) {
-        let timer = Timer {
-            rule,
-            of: of.to_owned(),
-        };
-        if let Some(due) = self.due.get_mut(&timer) {
+        let due = self.due.get_mut(rule).and_then(|timers| timers.get_mut(of));
+        if let Some(due) = due {
             *due = now.min(*due);
         }
     }
 
     /// True while any timer of a rule is armed.
     pub(crate) fn has(&self, rule: &str) -> bool {
-        self.due.keys().any(|timer| timer.rule == rule)
+        self.due.get(rule).is_some_and(|timers| !timers.is_empty())
     }
 
     /// Forgets timers of things that are no more: whatever is still due after all rules have looked.
     pub(crate) fn prune(&mut self, now: Timestamp) {
-        self.due.retain(|_, due| *due > now);
+        for timers in self.due.values_mut() {
+            timers.retain(|_, due| *due > now);
+        }
     }
 
     /// The earliest one.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.due.values().min().copied()
+        self.due.values().flat_map(BTreeMap::values).min().copied()
     }
 
     /// Rules with a pending timer, earliest first; for people and for tests.
@@ -92,7 +88,7 @@ impl Timers {
         let mut pending: Vec<_> = self
             .due
             .iter()
-            .map(|(timer, due)| (timer.rule, *due))
+            .flat_map(|(rule, timers)| timers.values().map(|due| (*rule, *due)))
             .collect();
         pending.sort_by_key(|(_, due)| *due);
         pending

@@ -247,14 +247,14 @@ impl World {
 
     /// Puts a read that was made before back into the ledger, and counts it, without making it again: it changed nothing
     /// but what faults strike later calls.
-    pub(crate) fn replay_read(&mut self, entry: LedgerEntry, credentials: u64) {
+    pub(crate) fn replay_read(&mut self, entry: Arc<LedgerEntry>, credentials: u64) {
         self.advance(entry.at);
         let _: CallCount = self.faults.count(&entry.caller, &entry.action, None);
         if let Some(fault) = entry.fault {
             self.faults
                 .note(fault, &entry.caller.worker, credentials, entry.at);
         }
-        self.ledger.push(Arc::new(entry));
+        self.ledger.push(entry);
     }
 
     /// Something happens to a cluster that nobody called for. False when there is no such cluster or nothing changed.

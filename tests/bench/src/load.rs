@@ -24,4 +24,7 @@ pub(crate) trait Steps {
 
     /// The coordinator says that an attempt no longer counts, or counted before.
     fn dismissed(&mut self, attempt: &v1::AttemptRef);
+
+    /// The coordinator asks for something that nobody waits for in most scenarios.
+    fn commanded(&mut self, _command: &v1::Command) {}
 }

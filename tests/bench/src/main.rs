@@ -4,11 +4,15 @@
 //! over loopback gRPC as a worker and as an operator, and measures. Then it does the same with the [null engine](null):
 //! same messages, same appends, no logic. A figure without that second one says as much about the disk as about Drover.
 
+mod command;
+mod fanout;
 mod host;
 mod latency;
 mod load;
+mod memory;
 mod metrics;
 mod null;
+mod open;
 mod place;
 mod recovery;
 mod report;
@@ -40,6 +44,12 @@ enum Command {
     Latency(latency::Options),
     /// Kill and restart with many open workflows: first progress, and steps run again
     Recovery(recovery::Options),
+    /// Pause, resume or cancel, until the running step at the worker sees it
+    Command(command::Options),
+    /// Resident memory for each open workflow
+    Memory(memory::Options),
+    /// Many migrations of the real definition at once, in the simulated world
+    Fanout(fanout::Options),
     #[command(hide = true)]
     Coordinator(server::child::CoordinatorArgs),
     #[command(hide = true)]
@@ -51,6 +61,9 @@ fn main() -> ExitCode {
         Command::Throughput(options) => scenario(throughput::run(&options), options.common.json),
         Command::Latency(options) => scenario(latency::run(&options), options.common.json),
         Command::Recovery(options) => scenario(recovery::run(&options), options.common.json),
+        Command::Command(options) => scenario(command::run(&options), options.common.json),
+        Command::Memory(options) => scenario(memory::run(&options), options.common.json),
+        Command::Fanout(options) => scenario(fanout::run(&options), options.common.json),
         Command::Coordinator(args) => served(server::child::coordinator(args)),
         Command::Null(args) => served(null::serve(args)),
     };

@@ -1,8 +1,6 @@
 //! SIGKILL with many open workflows, and the restart on the same data: how long until something moves, and whether any
 //! step runs twice.
 
-mod ledger;
-
 use std::{
     fmt::Write as _,
     net::SocketAddr,
@@ -15,31 +13,16 @@ use clap::Args;
 use drover_proto::v1;
 use serde::Serialize;
 
-use self::ledger::Ledger;
 use crate::{
     host::Host,
-    load::{
-        operator::Operator,
-        session::{Session, Worker, done},
-    },
+    load::session::{Session, Worker, done},
+    open::{Ledger, PATIENCE, STEPS, fill, within, work},
     place::{self, Place},
     report::{Common, Goal, Report, noise, percent, say},
     server::{self, Engine, Server},
-    shape::{Shape, Templates},
+    shape::Shape,
     stats::{Machine, Usage, resident_bytes},
 };
-
-/// Steps of a workflow.
-const STEPS: u32 = 10;
-
-/// Starts that are under way at once.
-const STARTS: usize = 256;
-
-/// How long filling and connecting may take.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// When nothing has moved for so long, nothing will: a step got lost. Several beats.
-const STALL: Duration = Duration::from_secs(20);
 
 /// Between two tries to connect. A worker in the field waits longer, see the README.
 const RECONNECT: Duration = Duration::from_millis(5);
@@ -113,7 +96,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
     let listen = server.ready().await?.listen;
     let templates = {
         let (mut session, _) = worker.connect(listen, 0, Vec::new()).await?;
-        let filled = fill(options, listen, &mut session, &mut ledger);
+        let filled = fill(
+            Engine::Coordinator,
+            options.workflows,
+            options.held,
+            listen,
+            &mut session,
+            &mut ledger,
+        );
         within("filling", filled).await?
     };
     server.kill().await?;
@@ -185,75 +175,6 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Recovery> {
         steps_done_after: ledger.n_stored(),
         all_done_s,
         goals,
-    })
-}
-
-async fn within<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .with_context(|| format!("{what} took longer than {PATIENCE:?}"))?
-}
-
-/// Lets the worker work until something holds.
-async fn work<T>(
-    session: &mut Session,
-    ledger: &mut Ledger,
-    look: impl Fn(&Ledger) -> Option<T>,
-) -> anyhow::Result<T> {
-    let (mut stored, mut moved) = (ledger.n_stored(), Instant::now());
-    loop {
-        if let Some(found) = look(ledger) {
-            return Ok(found);
-        }
-        // A beat's answer comes in between at least.
-        tokio::time::timeout(STALL, session.turn(ledger))
-            .await
-            .context("the server is silent")??;
-        if ledger.n_stored() != stored {
-            (stored, moved) = (ledger.n_stored(), Instant::now());
-        }
-        anyhow::ensure!(
-            moved.elapsed() < STALL,
-            "nothing has moved for {STALL:?}: steps or workflows got lost"
-        );
-    }
-}
-
-/// Starts every workflow while the worker takes nothing, so that the first steps of all stand in line before any second
-/// one; then lets the first steps end and keeps the second ones running.
-async fn fill(
-    options: &Options,
-    listen: SocketAddr,
-    session: &mut Session,
-    ledger: &mut Ledger,
-) -> anyhow::Result<Templates> {
-    let mut operator = Operator::connect(listen).await?;
-    operator.register(STEPS).await?;
-    let mut first = None;
-    let (mut asked, mut started) = (0, 0);
-    while started < options.workflows {
-        while asked < options.workflows && operator.under_way() < STARTS {
-            operator.start();
-            asked += 1;
-        }
-        // Both are cancel-safe; the bodies do not await.
-        tokio::select! {
-            turned = session.turn(ledger) => turned?,
-            answer = operator.started() => {
-                first.get_or_insert(answer?);
-                started += 1;
-            }
-        }
-    }
-    session.set_credits(options.held)?;
-    let wanted = (options.workflows as usize, options.held as usize);
-    work(session, ledger, |ledger| {
-        ((ledger.n_stored(), ledger.held().len()) == wanted).then_some(())
-    })
-    .await?;
-    Ok(Templates {
-        offer: ledger.offer().context("nothing was offered")?,
-        started: first.context("nothing was started")?,
     })
 }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{ChildStdin, Command},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,6 +48,7 @@ pub(super) type Say = Arc<dyn Fn(&str) + Send + Sync>;
 pub(super) struct Child {
     /// Where it is reached.
     pub(super) ready: Ready,
+    strike: Arc<Notify>,
     stop: CancellationToken,
     keeper: JoinHandle<()>,
 }
@@ -60,17 +61,31 @@ impl Child {
         broken: mpsc::UnboundedSender<Failure>,
     ) -> Outcome<Self> {
         let stop = CancellationToken::new();
+        let strike = Arc::new(Notify::new());
         let (tell, told) = oneshot::channel();
-        let keeper = TaskTracker::new().spawn(keep(spec, say, broken, tell, stop.clone()));
+        let keeper = Keeper {
+            spec,
+            say,
+            broken,
+            strike: Arc::clone(&strike),
+            stop: stop.clone(),
+        };
+        let keeper = TaskTracker::new().spawn(keeper.keep(tell));
         match told.await {
             Ok(Ok(ready)) => Ok(Self {
                 ready,
+                strike,
                 stop,
                 keeper,
             }),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::failed("a child's keeper ended; this is a bug")),
         }
+    }
+
+    /// SIGKILL, as from outside: it is begun again.
+    pub(super) fn kill(&self) {
+        self.strike.notify_one();
     }
 
     /// Ends it in good order.
@@ -81,47 +96,63 @@ impl Child {
     }
 }
 
-async fn keep(
+/// Keeps one child running.
+struct Keeper {
     spec: Spec,
     say: Say,
     broken: mpsc::UnboundedSender<Failure>,
-    tell: oneshot::Sender<Outcome<Ready>>,
+    strike: Arc<Notify>,
     stop: CancellationToken,
-) {
-    let mut tell = Some(tell);
-    let mut last = None;
-    loop {
-        let (mut process, life, ready) = match begin(&spec, last.as_ref()).await {
-            Ok(begun) => begun,
-            Err(failure) => {
-                match tell.take() {
-                    // Whoever started it has gone away, otherwise.
-                    Some(tell) => drop(tell.send(Err(failure))),
-                    None => drop(broken.send(failure)),
+}
+
+impl Keeper {
+    async fn keep(self, tell: oneshot::Sender<Outcome<Ready>>) {
+        let Self {
+            spec,
+            say,
+            broken,
+            strike,
+            stop,
+        } = self;
+        let mut tell = Some(tell);
+        let mut last = None;
+        loop {
+            let (mut process, life, ready) = match begin(&spec, last.as_ref()).await {
+                Ok(begun) => begun,
+                Err(failure) => {
+                    match tell.take() {
+                        // Whoever started it has gone away, otherwise.
+                        Some(tell) => drop(tell.send(Err(failure))),
+                        None => drop(broken.send(failure)),
+                    }
+                    return;
                 }
-                return;
+            };
+            let since = Instant::now();
+            match tell.take() {
+                Some(tell) => drop(tell.send(Ok(ready.clone()))),
+                None => say(&format!("{} runs again", spec.name)),
             }
-        };
-        let since = Instant::now();
-        match tell.take() {
-            Some(tell) => drop(tell.send(Ok(ready.clone()))),
-            None => say(&format!("{} runs again", spec.name)),
-        }
-        last = Some(ready);
-        // Both arms are cancel-safe: a process is waited for again below.
-        let status = tokio::select! {
-            status = process.wait() => status,
-            () = stop.cancelled() => {
-                end(&mut process, life).await;
-                return;
+            last = Some(ready);
+            let status = loop {
+                // All arms are cancel-safe: a process is waited for again.
+                tokio::select! {
+                    status = process.wait() => break status,
+                    // It may have ended by itself, which the wait will tell.
+                    () = strike.notified() => drop(process.start_kill()),
+                    () = stop.cancelled() => {
+                        end(&mut process, life).await;
+                        return;
+                    }
+                }
+            };
+            let how = status.map_or_else(|error| error.to_string(), how);
+            say(&format!("{} ended ({how}), begins again", spec.name));
+            let pause = SHORT_LIFE.saturating_sub(since.elapsed());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
             }
-        };
-        let how = status.map_or_else(|error| error.to_string(), how);
-        say(&format!("{} ended ({how}), begins again", spec.name));
-        let pause = SHORT_LIFE.saturating_sub(since.elapsed());
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
         }
     }
 }

@@ -1,14 +1,13 @@
-//! `drover demo`: one live migration in the simulated world, from start to report.
+//! `drover demo`: one live migration in the simulated world, from start to report; or a fleet of them.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clap::Args;
-use drover_core::view::{self, WorkflowState};
+use drover_core::view;
 use drover_model::VintageCluster;
 use drover_proto::v1;
 use tokio::sync::mpsc;
@@ -16,7 +15,9 @@ use tokio::sync::mpsc;
 use super::{
     WorldArgs,
     clusters::{self, Source},
-    report::{Deeds, Verdict},
+    fleet::{self, FleetPlan},
+    operator::{self, ACTOR, Deeds, Operator, RETRIES, THINK},
+    report::Verdict,
     signals,
     town::{Plan, Town},
 };
@@ -34,17 +35,20 @@ const ID: &str = "demo";
 
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// How long a person may look at a held migration before the demo, playing the operator, lets it go on.
-const THINK: Duration = Duration::from_millis(1500);
-
-/// How often the operator of the demo retries one step. What fails again for the same reason needs a real one.
-const RETRIES: u32 = 2;
-
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Files with the custom resources of your own vintage cluster, as `kubectl get -o yaml` prints them
     #[arg(long, value_name = "FILE", num_args = 1..)]
     cluster: Vec<PathBuf>,
+    /// A fleet of so many generated clusters of varied shapes, or of those in files
+    #[arg(long, value_name = "N|FILE", num_args = 1.., conflicts_with = "cluster")]
+    clusters: Vec<String>,
+    /// Fleet: how many migrations are under way at once
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u16).range(1..))]
+    at_once: u16,
+    /// Fleet: how often the coordinator, a worker or both are killed on the way, at random moments
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    kills: u32,
     /// Print the custom resources of the sample cluster, to start from
     #[arg(long)]
     print_crs: bool,
@@ -57,22 +61,41 @@ pub(crate) async fn run(args: DemoArgs, global: &Global) -> Outcome {
     if args.print_crs {
         return Output::new(global).text(drover_sim::sample_crs());
     }
-    let mut stop = signals()?;
-    let began = Instant::now();
     let folder =
         tempfile::tempdir().map_err(|error| Failure::failed(format!("no folder: {error}")))?;
     let source = source(&args, &folder.path().join("cluster.yaml"))?;
-    let cluster = the_cluster(&source, &args.world)?;
-    let installation = drover_sim::installation_of(&cluster, &clusters::installations(&args.world))
-        .map_err(|error| Failure::usage(error.to_string()))?
-        .name
-        .clone();
+    let mut found = source.read(&args.world)?;
+    let is_fleet = !args.clusters.is_empty() || found.len() > 1 || args.kills > 0;
     let plan = Plan {
         data: None,
         listen: ([127, 0, 0, 1], 0).into(),
         source,
         world: args.world,
     };
+    if is_fleet {
+        let plan = FleetPlan {
+            town: plan,
+            clusters: found,
+            at_once: usize::from(args.at_once),
+            kills: args.kills,
+        };
+        return fleet::run(plan, global).await;
+    }
+    if found.is_empty() {
+        return Err(Failure::usage("the files describe no cluster"));
+    }
+    one(plan, found.remove(0), global).await
+}
+
+/// One migration, step by step.
+async fn one(plan: Plan, cluster: VintageCluster, global: &Global) -> Outcome {
+    let mut stop = signals()?;
+    let began = Instant::now();
+    let installations = clusters::installations(&plan.world);
+    let installation = drover_sim::installation_of(&cluster, &installations)
+        .map_err(|error| Failure::usage(error.to_string()))?
+        .name
+        .clone();
     output::say(&format!(
         "migrating {} ({}, {} masters, {} node pools) in the simulated world",
         cluster.id,
@@ -113,6 +136,9 @@ fn interrupted() -> Failure {
 
 /// The files that were named, or the sample cluster's in a file.
 fn source(args: &DemoArgs, sample: &std::path::Path) -> Outcome<Source> {
+    if !args.clusters.is_empty() {
+        return Source::parse(&args.clusters);
+    }
     if !args.cluster.is_empty() {
         return Ok(Source::Files(args.cluster.clone()));
     }
@@ -121,26 +147,13 @@ fn source(args: &DemoArgs, sample: &std::path::Path) -> Outcome<Source> {
     Ok(Source::Files(vec![sample.to_path_buf()]))
 }
 
-fn the_cluster(source: &Source, world: &WorldArgs) -> Outcome<VintageCluster> {
-    let mut found = source.read(world)?;
-    if found.len() > 1 {
-        let ids: Vec<&str> = found.iter().map(|cluster| cluster.id.as_str()).collect();
-        return Err(Failure::usage(format!(
-            "the files describe {} clusters ({}) and the demo shows one: give it one, or all of them to `drover dev --clusters`",
-            ids.len(),
-            ids.join(", ")
-        )));
-    }
-    Ok(found.remove(0))
-}
-
 async fn migrate(
     town: &Town,
     cluster: &str,
     installation: &str,
     global: &Global,
 ) -> Outcome<(view::Workflow, Deeds)> {
-    let mut client = town.client.clone();
+    let mut client = Client::connect_as(ACTOR, &town.address.to_string(), REQUEST).await?;
     let input = serde_json::json!({ "cluster": cluster, "installation": installation });
     let request = v1::StartWorkflowRequest {
         id: ID.to_owned(),
@@ -156,11 +169,7 @@ async fn migrate(
         .workflows
         .start_workflow(within(request, REQUEST))
         .await?;
-    let mut operator = Operator {
-        client: client.clone(),
-        deeds: Deeds::default(),
-        retries: BTreeMap::new(),
-    };
+    let mut operator = Operator::default();
     let (tell, mut wakes) = mpsc::unbounded_channel();
     let mut stream = client
         .workflows
@@ -186,9 +195,13 @@ async fn migrate(
                 }
                 let ended = workflow.state.is_ended();
                 let held = !operator.work(&workflow).is_empty();
+                let stuck = needs_a_person(&operator, &workflow);
                 last = Some(workflow);
                 if ended {
                     break Ok(());
+                }
+                if let Some(failure) = stuck {
+                    break Err(failure);
                 }
                 if held && !thinking {
                     thinking = true;
@@ -203,7 +216,7 @@ async fn migrate(
             Some(()) = wakes.recv() => {
                 thinking = false;
                 if let Some(workflow) = &last
-                    && let Err(failure) = operator.act(workflow).await
+                    && let Err(failure) = act(&mut operator, &mut client, workflow).await
                 {
                     break Err(failure);
                 }
@@ -213,77 +226,28 @@ async fn migrate(
     live.end();
     outcome?;
     let workflow = last.ok_or_else(|| Failure::failed("the migration was never seen"))?;
-    Ok((workflow, operator.deeds))
+    Ok((workflow, operator.deeds().clone()))
 }
 
-/// Plays the operator: approves gates, and retries what was refused.
-struct Operator {
-    client: Client,
-    deeds: Deeds,
-    retries: BTreeMap<String, u32>,
-}
-
-enum Work {
-    Approve(String),
-    Retry(String),
-}
-
-impl Operator {
-    /// What waits for an operator.
-    fn work(&self, workflow: &view::Workflow) -> Vec<Work> {
-        if workflow.state == WorkflowState::Unwinding {
-            return Vec::new();
+async fn act(operator: &mut Operator, client: &mut Client, workflow: &view::Workflow) -> Outcome {
+    for work in operator.work(workflow) {
+        if operator::carry_out(client, ID, &work).await? {
+            operator.note(ID, &work);
         }
-        let work = workflow
-            .holds
-            .iter()
-            .filter_map(|hold| match hold.code.as_str() {
-                "gate-waiting" => Some(Work::Approve(hold.step.clone())),
-                "step-paused" => Some(Work::Retry(hold.step.clone())),
-                _ => None,
-            });
-        work.collect()
     }
+    Ok(())
+}
 
-    async fn act(&mut self, workflow: &view::Workflow) -> Outcome {
-        for work in self.work(workflow) {
-            match work {
-                Work::Approve(step) => {
-                    let request = v1::GateRequest {
-                        id: ID.to_owned(),
-                        step: step.clone(),
-                        reason: "the demo approves".to_owned(),
-                        evidence: String::new(),
-                        dry_run: false,
-                    };
-                    self.client
-                        .workflows
-                        .approve_gate(within(request, REQUEST))
-                        .await?;
-                    self.deeds.approved.push(step);
-                }
-                Work::Retry(step) => {
-                    let retries = self.retries.entry(step.clone()).or_default();
-                    if *retries == RETRIES {
-                        return Err(Failure::failed(format!(
-                            "the migration does not complete: {step} is refused again after {RETRIES} retries; the reason is above"
-                        )));
-                    }
-                    *retries += 1;
-                    let request = v1::RetryStepRequest {
-                        id: ID.to_owned(),
-                        step: step.clone(),
-                        reason: "the demo retries what was refused".to_owned(),
-                        ..v1::RetryStepRequest::default()
-                    };
-                    self.client
-                        .workflows
-                        .retry_step(within(request, REQUEST))
-                        .await?;
-                    self.deeds.retried.push(step);
-                }
-            }
-        }
-        Ok(())
-    }
+/// Why the migration does not complete by itself or by what the demo can do.
+fn needs_a_person(operator: &Operator, workflow: &view::Workflow) -> Option<Failure> {
+    let hold = workflow
+        .holds
+        .iter()
+        .find(|hold| hold.code == "step-paused")?;
+    operator.work(workflow).is_empty().then(|| {
+        Failure::failed(format!(
+            "the migration does not complete: {} is refused, also after up to {RETRIES} retries; the reason is above",
+            hold.step
+        ))
+    })
 }

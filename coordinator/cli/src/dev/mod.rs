@@ -4,6 +4,8 @@ mod child;
 mod clock;
 mod clusters;
 mod demo;
+mod fleet;
+mod operator;
 mod process;
 mod report;
 mod town;
@@ -57,7 +59,7 @@ pub(crate) struct WorldArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     installations: u16,
     /// Faults to inject: throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, slow-boot; narrowed
-    /// as in throttling:ec2=30%
+    /// as in throttling@ec2=30%
     #[arg(long, value_name = "KIND", num_args = 1..)]
     fault: Vec<drover_sim::FaultSpec>,
     /// Log filter of the children

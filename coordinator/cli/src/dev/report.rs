@@ -1,6 +1,6 @@
 //! What came of a demo.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use drover_core::{
     time::Timestamp,
@@ -10,30 +10,21 @@ use drover_sim::{ClusterReport, ClusterState, ProbeName, Report, ledger};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
-use super::town::Town;
+use super::{
+    operator::{Deed, Deeds},
+    town::Town,
+};
 use crate::{
     failure::{Failure, Outcome},
     output::{Output, span, workflow_state},
 };
 
-/// What the operator did.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Deeds {
-    /// Gates that were approved.
-    pub(super) approved: Vec<String>,
-    /// Steps that were retried.
-    pub(super) retried: Vec<String>,
-}
-
 /// What came of a demo.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdict {
     workflow: view::Workflow,
-    world: Report,
-    /// Outside calls that changed something.
-    changes: usize,
-    /// What the ledger shows that must never happen.
-    violations: Vec<String>,
+    #[serde(flatten)]
+    outside: Outside,
     operator: Deeds,
     /// Real time, ISO 8601.
     took: String,
@@ -49,18 +40,9 @@ impl Verdict {
         operator: Deeds,
         real: Duration,
     ) -> Outcome<Self> {
-        let failed = |error: drover_sim::WorldError| Failure::failed(error.to_string());
-        let world = town.world.report().await.map_err(failed)?;
-        let entries = town.world.ledger(0).await.map_err(failed)?;
-        let kinds = super::registry()?;
         Ok(Self {
-            changes: entries.iter().filter(|entry| entry.changed).count(),
-            violations: ledger::check_kinds(&entries, &kinds)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
             workflow,
-            world,
+            outside: Outside::of(town).await?,
             operator,
             took: drover_core::time::format_duration(real),
             real,
@@ -76,7 +58,7 @@ impl Verdict {
         let ended = self
             .workflow
             .ended_at
-            .unwrap_or(Timestamp(self.world.now.0));
+            .unwrap_or(Timestamp(self.outside.world.now.0));
         let domain = ended.since(self.workflow.created_at.unwrap_or_default());
         let mut text = format!(
             "\n{}: {} after {} of simulated time ({} here)\n",
@@ -85,40 +67,14 @@ impl Verdict {
             span(domain),
             span(self.real),
         );
-        for cluster in &self.world.clusters {
+        for cluster in &self.outside.world.clusters {
             text.push_str(&about(cluster));
         }
         for warning in self.warnings() {
             text.push_str(&line("warning", &warning));
         }
-        let calls: u64 = self.world.calls.values().sum();
-        let faults: Vec<String> = self
-            .world
-            .faults
-            .iter()
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
-        let faults = if faults.is_empty() {
-            "none injected".to_owned()
-        } else {
-            format!("{} injected", faults.join(", "))
-        };
-        let ledger = if self.violations.is_empty() {
-            good("no effect twice, none behind a newer fence")
-        } else {
-            bad(&self.violations.join("\n                   "))
-        };
-        for (name, value) in [
-            (
-                "outside calls",
-                format!("{calls}, of which {} changed something", self.changes),
-            ),
-            ("faults", faults),
-            ("ledger", ledger),
-            ("operator", self.operator_text()),
-        ] {
-            text.push_str(&line(name, &value));
-        }
+        text.push_str(&self.outside.text());
+        text.push_str(&line("operator", &operator_text(&self.operator)));
         text
     }
 
@@ -137,28 +93,75 @@ impl Verdict {
             .collect()
     }
 
-    fn operator_text(&self) -> String {
-        let deeds: Vec<String> = [
-            ("approved", &self.operator.approved),
-            ("retried", &self.operator.retried),
-        ]
-        .into_iter()
-        .filter(|(_, steps)| !steps.is_empty())
-        .map(|(verb, steps)| format!("{verb} {}", steps.join(", ")))
-        .collect();
-        if deeds.is_empty() {
-            "had nothing to do".to_owned()
-        } else {
-            format!("{} (played by the demo)", deeds.join("; "))
-        }
-    }
-
     /// An error unless everything is as it should be.
     pub(super) fn judge(&self) -> Outcome {
         let state = self.workflow.state;
         if state != WorkflowState::Completed {
             return Err(Failure::failed(format!("the migration is {state}")));
         }
+        self.outside.judge()
+    }
+}
+
+/// What lies outside: the world, and what its ledger of outside calls proves.
+#[derive(Debug, Serialize)]
+pub(super) struct Outside {
+    pub(super) world: Report,
+    /// Outside calls that changed something.
+    changes: usize,
+    /// What the ledger shows that must never happen.
+    violations: Vec<String>,
+}
+
+impl Outside {
+    /// Looks at it.
+    pub(super) async fn of(town: &Town) -> Outcome<Self> {
+        let failed = |error: drover_sim::WorldError| Failure::failed(error.to_string());
+        let world = town.world.report().await.map_err(failed)?;
+        let entries = town.world.ledger(0).await.map_err(failed)?;
+        let kinds = super::registry()?;
+        Ok(Self {
+            world,
+            changes: entries.iter().filter(|entry| entry.changed).count(),
+            violations: ledger::check_kinds(&entries, &kinds)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        })
+    }
+
+    /// Calls, faults and the ledger, for a person.
+    pub(super) fn text(&self) -> String {
+        let calls: u64 = self.world.calls.values().sum();
+        let faults: Vec<String> = self
+            .world
+            .faults
+            .iter()
+            .map(|(kind, count)| format!("{kind} {count}"))
+            .collect();
+        let faults = if faults.is_empty() {
+            "none injected".to_owned()
+        } else {
+            format!("{} injected", faults.join(", "))
+        };
+        let ledger = if self.violations.is_empty() {
+            good("no effect twice, none behind a newer fence")
+        } else {
+            bad(&self.violations.join("\n                   "))
+        };
+        let calls = format!("{calls}, of which {} changed something", self.changes);
+        [
+            ("outside calls", calls),
+            ("faults", faults),
+            ("ledger", ledger),
+        ]
+        .iter()
+        .map(|(name, value)| line(name, value))
+        .collect()
+    }
+
+    /// An error when customers would have noticed, or something was done twice.
+    pub(super) fn judge(&self) -> Outcome {
         if !self.world.is_clean() {
             return Err(Failure::failed("customers would have noticed, see above"));
         }
@@ -169,15 +172,44 @@ impl Verdict {
     }
 }
 
-fn line(name: &str, value: &str) -> String {
+/// What the demo's operator did, by step.
+pub(super) fn operator_text(deeds: &Deeds) -> String {
+    let of = |deeds: &[Deed]| {
+        let mut steps: BTreeMap<&str, usize> = BTreeMap::new();
+        for deed in deeds {
+            *steps.entry(&deed.step).or_default() += 1;
+        }
+        let steps: Vec<String> = steps
+            .into_iter()
+            .map(|(step, count)| match count {
+                1 => step.to_owned(),
+                count => format!("{step} ({count})"),
+            })
+            .collect();
+        steps.join(", ")
+    };
+    let parts: Vec<String> = [("approved", &deeds.approved), ("retried", &deeds.retried)]
+        .into_iter()
+        .filter(|(_, deeds)| !deeds.is_empty())
+        .map(|(verb, deeds)| format!("{verb} {}", of(deeds)))
+        .collect();
+    if parts.is_empty() {
+        "had nothing to do".to_owned()
+    } else {
+        format!("{} (played by the demo)", parts.join("; "))
+    }
+}
+
+/// A line of a report.
+pub(super) fn line(name: &str, value: &str) -> String {
     format!("  {name:<16} {value}\n")
 }
 
-fn good(text: &str) -> String {
+pub(super) fn good(text: &str) -> String {
     format!("{} {text}", "✓".green())
 }
 
-fn bad(text: &str) -> String {
+pub(super) fn bad(text: &str) -> String {
     format!("{} {text}", "✗".red())
 }
 
@@ -235,7 +267,7 @@ fn about(cluster: &ClusterReport) -> String {
 }
 
 /// The way in, as an operator calls it.
-fn probe_name(probe: ProbeName) -> &'static str {
+pub(super) fn probe_name(probe: ProbeName) -> &'static str {
     match probe {
         ProbeName::OldName => "the old name",
         ProbeName::NewName => "the new load balancer",

@@ -11,6 +11,7 @@ use std::{
 use drover_proto::v1;
 use drover_sim::{InstallationConfig, WorldClient};
 use drover_steps_capa::AWS_LIVE_MIGRATION;
+use futures_util::future;
 use tokio::sync::mpsc;
 
 use super::{
@@ -41,6 +42,23 @@ pub(super) struct Plan {
     pub(super) world: WorldArgs,
 }
 
+/// The processes of a town.
+struct Children {
+    world: Child,
+    coordinator: Child,
+    /// One for every installation.
+    workers: Vec<Child>,
+}
+
+/// Who is to die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Victim {
+    /// The coordinator.
+    Coordinator,
+    /// The worker of the `n`th installation.
+    Worker(usize),
+}
+
 /// A running town.
 pub(super) struct Town {
     /// The simulated world.
@@ -52,8 +70,7 @@ pub(super) struct Town {
     /// Where everything is kept.
     pub(super) data: PathBuf,
     plan: Plan,
-    // In the order in which they were begun.
-    children: Vec<Child>,
+    children: Children,
     broken: tokio::sync::Mutex<mpsc::UnboundedReceiver<Failure>>,
     folder: Mutex<Option<tempfile::TempDir>>,
 }
@@ -86,35 +103,37 @@ impl Town {
         }
         let key = signing_key(&data)?;
         let (broken_sender, broken) = mpsc::unbounded_channel();
-        let mut children = Vec::new();
         let start = |spec| Child::start(spec, say.clone(), broken_sender.clone());
 
         let world = start(world(&data, &plan)).await?;
         let world_address = address(&world.ready)?;
-        children.push(world);
         let client = WorldClient::connect(&format!("http://{world_address}"), PATIENCE)
             .await
             .map_err(|error| Failure::failed(error.to_string()))?;
         let coordinator = start(coordinator(&data, &plan, world_address, &key)).await?;
         let coordinator_address = address(&coordinator.ready)?;
-        children.push(coordinator);
-        for installation in clusters::installations(&plan.world) {
-            let spec = worker(
+        let installations = clusters::installations(&plan.world);
+        let workers = installations.iter().map(|installation| {
+            start(worker(
                 &data,
                 &plan,
                 world_address,
                 coordinator_address,
-                &installation,
-            );
-            children.push(start(spec).await?);
-        }
+                installation,
+            ))
+        });
+        let workers = future::try_join_all(workers).await?;
         let mut town = Self {
             world: client,
             client: Client::connect(&coordinator_address.to_string(), REQUEST).await?,
             address: coordinator_address,
             data,
             plan,
-            children,
+            children: Children {
+                world,
+                coordinator,
+                workers,
+            },
             broken: tokio::sync::Mutex::new(broken),
             folder: Mutex::new(folder),
         };
@@ -211,11 +230,24 @@ impl Town {
         }
     }
 
-    /// Ends everything, the last one first.
-    pub(super) async fn stop(self) {
-        for child in self.children.into_iter().rev() {
-            child.stop().await;
+    /// SIGKILL for a process; it is begun again where it was.
+    pub(super) fn kill(&self, victim: Victim) {
+        match victim {
+            Victim::Coordinator => self.children.coordinator.kill(),
+            Victim::Worker(n) => self.children.workers[n].kill(),
         }
+    }
+
+    /// Ends everything: workers, whom they talk to, whom that one talks to.
+    pub(super) async fn stop(self) {
+        let Children {
+            world,
+            coordinator,
+            workers,
+        } = self.children;
+        future::join_all(workers.into_iter().map(Child::stop)).await;
+        coordinator.stop().await;
+        world.stop().await;
     }
 }
 

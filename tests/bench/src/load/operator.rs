@@ -12,6 +12,14 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::kind;
 
+/// What an operator does to a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Pause,
+    Resume,
+    Cancel,
+}
+
 /// A client, and the starts that are under way.
 pub(crate) struct Operator {
     channel: Channel,
@@ -71,6 +79,22 @@ impl Operator {
             anyhow::ensure!(answer.created, "a workflow was there already");
             Ok(answer)
         });
+    }
+
+    /// Pauses a workflow, lets it go on, or cancels it, and waits for the answer.
+    pub(crate) async fn act(&self, act: Act, id: &str) -> anyhow::Result<()> {
+        let request = v1::ActRequest {
+            id: id.to_owned(),
+            ..v1::ActRequest::default()
+        };
+        let mut client = self.workflows.clone();
+        match act {
+            Act::Pause => client.pause_workflow(request).await,
+            Act::Resume => client.resume_workflow(request).await,
+            Act::Cancel => client.cancel_workflow(request).await,
+        }
+        .with_context(|| format!("{act:?} {id}"))?;
+        Ok(())
     }
 
     /// Starts that are not answered.

@@ -252,6 +252,7 @@ fn react(frame: v1::CoordinatorFrame, steps: &mut impl Steps) -> v1::WorkerFrame
         if let Some(v1::command::Command::Superseded(attempt)) = &command.command {
             steps.dismissed(attempt);
         }
+        steps.commanded(&command);
         answer.command_acks.push(v1::CommandAck {
             command: command.id,
             answer: None,

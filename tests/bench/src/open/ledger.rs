@@ -14,7 +14,7 @@ fn key(attempt: &v1::AttemptRef) -> Key {
 
 /// Every step that may have acted, and what became of it.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// Acks that were confirmed: from then on a step may have changed something outside.
     begun: HashSet<Key>,
     stored: HashSet<Key>,
@@ -28,27 +28,27 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Steps whose result the coordinator has confirmed.
-    pub(super) fn n_stored(&self) -> usize {
+    pub(crate) fn n_stored(&self) -> usize {
         self.stored.len()
     }
 
     /// Attempts that run until the restart.
-    pub(super) fn held(&self) -> &[v1::AttemptRef] {
+    pub(crate) fn held(&self) -> &[v1::AttemptRef] {
         &self.held
     }
 
     /// Some offer.
-    pub(super) fn offer(&self) -> Option<v1::Offer> {
+    pub(crate) fn offer(&self) -> Option<v1::Offer> {
         self.offer.clone()
     }
 
     /// From now on nothing is held any more.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.is_restarted = true;
     }
 
     /// For another server on a copy of the same data.
-    pub(super) fn as_it_was_at_the_restart(&self) -> Self {
+    pub(crate) fn as_it_was_at_the_restart(&self) -> Self {
         Self {
             held: self.held.clone(),
             is_restarted: true,
@@ -57,7 +57,7 @@ impl Ledger {
     }
 
     /// Takes the verdicts on the held attempts; gives those that go on.
-    pub(super) fn verdicts(&mut self, verdicts: &[v1::Verdict]) -> Vec<v1::AttemptRef> {
+    pub(crate) fn verdicts(&mut self, verdicts: &[v1::Verdict]) -> Vec<v1::AttemptRef> {
         let keep = verdicts
             .iter()
             .filter(|verdict| verdict.kind() == v1::VerdictKind::Keep)
@@ -68,17 +68,17 @@ impl Ledger {
     }
 
     /// When the first result was stored, or the first offer came, after the restart.
-    pub(super) fn first_progress(&self) -> Option<Instant> {
+    pub(crate) fn first_progress(&self) -> Option<Instant> {
         self.progress
     }
 
     /// Held attempts that did not go on.
-    pub(super) fn not_kept(&self) -> usize {
+    pub(crate) fn not_kept(&self) -> usize {
         self.not_kept
     }
 
     /// Steps that were offered although they had begun or ended.
-    pub(super) fn run_again(&self) -> &[String] {
+    pub(crate) fn run_again(&self) -> &[String] {
         &self.again
     }
 
