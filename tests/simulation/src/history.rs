@@ -62,6 +62,11 @@ pub enum What {
         /// In which attempt.
         attempt: Attempt,
     },
+    /// A step's own code has come to its end: its result is in the spool from here on.
+    Finished {
+        /// In which attempt.
+        attempt: Attempt,
+    },
     /// A process began.
     Began {
         /// Which host.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The simulation's step: messages arrive and hosts run in turns of this length.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Whoever starts processes waits so long before it begins one again that ended by itself.
 const BEGIN_AGAIN: Duration = Duration::from_secs(3);

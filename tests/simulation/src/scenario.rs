@@ -36,7 +36,7 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::of(seed, "scenario");
-        let pools = chance.pick(&[2, 3, 4, 4]);
+        let pools = chance.pick(&[2, 2, 3, 4]);
         let workers: Vec<String> = ["golem", "lotus", "argon", "tulip"][..pools]
             .iter()
             .flat_map(|pool| (0..WORKERS_A_POOL).map(move |n| format!("{pool}-{n}")))
@@ -46,7 +46,7 @@ impl Scenario {
             ..chance.pick(&[Profile::LAN, BRISK])
         };
         // Most runs are short, a few are long.
-        let trouble = Duration::from_secs(60 * chance.pick(&[4, 6, 6, 10, 15, 40]));
+        let trouble = Duration::from_secs(60 * chance.pick(&[3, 4, 4, 5, 6, 20]));
         let faults = faults::plan(seed, &workers, trouble);
         Self {
             seed,

@@ -76,6 +76,7 @@ impl PortsSource<Hands> for Desk {
             world: self.world.clone(),
             holder: self.holder.clone(),
             race_ok: declaration.loss_policy == LossPolicy::RaceOk,
+            acted: Mutex::new(None),
         }
     }
 
@@ -87,6 +88,8 @@ pub(crate) struct Hands {
     world: World,
     holder: Holder,
     race_ok: bool,
+    /// The attempt, once it has asked for a permit.
+    acted: Mutex<Option<Attempt>>,
 }
 
 /// A call under way; it is over when this is dropped, also by a crash.
@@ -122,6 +125,7 @@ impl Hands {
     ) -> Result<(), StepError> {
         let permit = ctx.permit_for(effect, &n.to_string()).await?;
         let attempt = self.attempt(&permit);
+        *self.acted() = Some(attempt.clone());
         let name = format!(
             "{}/{}/{}/{effect}/{n}",
             attempt.workflow, attempt.step, attempt.fence
@@ -182,8 +186,15 @@ impl Hands {
         Ok(())
     }
 
-    /// Everything of a step is there.
+    fn acted(&self) -> std::sync::MutexGuard<'_, Option<Attempt>> {
+        self.acted.lock().expect("nobody panics while holding it")
+    }
+
+    /// Everything of a step is there, or nothing any more: the last thing that its code does.
     pub(crate) fn set_done(&self, ctx: &Context<Self>, done: bool) {
+        if let Some(attempt) = self.acted().clone() {
+            self.world.0.recorder.note(What::Finished { attempt });
+        }
         let name = format!("{}/{}", ctx.workflow(), ctx.step());
         if done {
             self.world.done().insert(name);

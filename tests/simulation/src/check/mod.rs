@@ -41,6 +41,7 @@ pub fn all(evidence: &Evidence) -> Vec<Violation> {
     violations.extend(permits::check(&evidence.history));
     for story in &evidence.stories {
         violations.extend(results::check(story));
+        violations.extend(results::kept(story, &evidence.history));
         violations.extend(attempts::check(story));
         violations.extend(timers::check(story, &evidence.scenario.profile));
         violations.extend(folding::check(story, &evidence.history));

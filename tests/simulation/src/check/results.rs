@@ -1,4 +1,5 @@
-//! Each step ends once, each lease ends once, and a completed workflow has a result for every step.
+//! Each step ends once, each lease ends once, a completed workflow has a result for every step, and no result is lost with
+//! the connection or the process that it was computed in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +9,13 @@ use drover_core::{
 };
 
 use super::Violation;
-use crate::evidence::Story;
+use crate::{
+    evidence::Story,
+    history::{Entry, What},
+};
 
 const RULE: &str = "one-result";
+const KEPT: &str = "result-is-kept";
 
 pub(super) fn check(story: &Story) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -74,6 +79,39 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// An attempt whose code came to its end is not lost because its worker has a new connection or a new process: the result
+/// was in the spool.
+pub(super) fn kept(story: &Story, history: &[Entry]) -> Vec<Violation> {
+    let finished: BTreeSet<(u64, u64)> = history
+        .iter()
+        .filter_map(|entry| match &entry.what {
+            What::Finished { attempt } if attempt.workflow == story.id.as_str() => {
+                Some((attempt.fence.epoch, attempt.fence.counter))
+            }
+            _ => None,
+        })
+        .collect();
+    story
+        .events
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::AttemptLost { fence, reason, .. }
+                if **reason == *"worker-restarted"
+                    && finished.contains(&(fence.epoch, fence.counter)) =>
+            {
+                Some(Violation {
+                    rule: KEPT,
+                    what: format!(
+                        "{}: event {} loses the attempt {fence}, which had come to its end",
+                        story.id, event.seq
+                    ),
+                })
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// The lease that an event ends.

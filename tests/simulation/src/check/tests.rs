@@ -301,6 +301,26 @@ fn a_completed_workflow_without_a_result_and_an_event_after_the_end_are_found() 
 }
 
 #[test]
+fn a_result_that_was_lost_with_its_process_is_found() {
+    let finished = What::Finished {
+        attempt: attempt(1, false),
+    };
+    let lost = |reason| {
+        Stream::begin()
+            .leased(1, 1, 1)
+            .acked(2, 1)
+            .lost(9, 1, reason, retry(9))
+            .story()
+    };
+    let history = history([(5, finished)]);
+    let found = results::kept(&lost("worker-restarted"), &history);
+    assert_eq!(rules(&found), ["result-is-kept"]);
+    // Whoever is silent for too long loses its lease, whatever it has.
+    assert_eq!(results::kept(&lost("lease-expired"), &history), []);
+    assert_eq!(results::kept(&lost("worker-restarted"), &[]), []);
+}
+
+#[test]
 fn an_attempt_beyond_the_policy_is_found() {
     let failures = Stream::begin()
         .leased(1, 1, 1)
