@@ -184,7 +184,13 @@ const ARROWS: &[Arrows] = &[
 ];
 
 /// Packages that may depend on everything, because nothing depends on them.
-const LEAVES: &[&str] = &["system-tests", "drover-bench", "drover-lab"];
+const LEAVES: &[&str] = &[
+    "system-tests",
+    "drover-bench",
+    "drover-fuzz",
+    "drover-lab",
+    "drover-simulation",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

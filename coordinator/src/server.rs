@@ -161,9 +161,7 @@ impl Server {
         let listeners = TaskTracker::new();
         let until = stop.clone().cancelled_owned();
         listeners.spawn(async move {
-            let served = tonic::transport::Server::builder()
-                .http2_keepalive_interval(Some(Duration::from_secs(30)))
-                .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            let served = transport()
                 .add_routes(routes)
                 .serve_with_incoming_shutdown(
                     TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -240,6 +238,14 @@ impl Server {
             tracing::warn!("some clients did not let go in time");
         }
     }
+}
+
+/// How connections are served: dead ones are found out.
+#[must_use]
+pub fn transport() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
 async fn ready(State(metrics): State<Metrics>) -> (StatusCode, &'static str) {

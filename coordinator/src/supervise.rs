@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    future::Future,
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -149,7 +150,7 @@ impl Supervisor {
     /// # Errors
     /// When the first engine does not begin.
     pub fn start(parts: Parts) -> Result<Self, RecoverError> {
-        let (inputs, queue) = mpsc::channel(QUEUE);
+        let (handle, queue) = queue();
         let (ready, first) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("engine".to_owned())
@@ -158,14 +159,12 @@ impl Supervisor {
                     .enable_time()
                     .build()
                     .expect("a runtime without I/O always builds");
+                let ready = |first| drop(ready.send(first));
                 runtime.block_on(supervise(parts, queue, ready));
             })
             .expect("the system gives one more thread");
         match first.recv() {
-            Ok(Ok(())) => Ok(Self {
-                handle: Handle { inputs },
-                thread,
-            }),
+            Ok(Ok(())) => Ok(Self { handle, thread }),
             Ok(Err(error)) => Err(error),
             Err(_) => unreachable!("the thread says how the first start went before it ends"),
         }
@@ -187,10 +186,28 @@ impl Supervisor {
     }
 }
 
+/// As [`Supervisor::start`], without a thread: whoever awaits the future runs the engine. It ends when the engine was
+/// stopped or did not begin. For a simulation, in which one thread plays everybody.
+pub fn unthreaded(parts: Parts) -> (Handle, impl Future<Output = Result<(), RecoverError>>) {
+    let (handle, queue) = queue();
+    let run = async move {
+        let mut begun = Ok(());
+        supervise(parts, queue, |first| begun = first).await;
+        begun
+    };
+    (handle, run)
+}
+
+fn queue() -> (Handle, mpsc::Receiver<Input>) {
+    let (inputs, queue) = mpsc::channel(QUEUE);
+    (Handle { inputs }, queue)
+}
+
+/// Runs engine after engine. `ready` learns how the first one began; when it did not, that is the end.
 async fn supervise(
     parts: Parts,
     mut queue: mpsc::Receiver<Input>,
-    ready: std::sync::mpsc::Sender<Result<(), RecoverError>>,
+    ready: impl FnOnce(Result<(), RecoverError>),
 ) {
     let mut ready = Some(ready);
     let mut restored: Option<(Box<Restore>, u64)> = None;
@@ -199,7 +216,7 @@ async fn supervise(
             Ok(engine) => engine,
             Err(error) => match ready.take() {
                 Some(ready) => {
-                    drop(ready.send(Err(error)));
+                    ready(Err(error));
                     return;
                 }
                 None => {
@@ -213,7 +230,7 @@ async fn supervise(
             },
         };
         if let Some(ready) = ready.take() {
-            drop(ready.send(Ok(())));
+            ready(Ok(()));
         }
         if let Some((restore, streams)) = restored.take() {
             let (epoch, paused) = engine.epoch_and_open();

@@ -30,6 +30,7 @@ use crate::{
     ports::PortsSource,
     retry::Waits,
     spool::{AttemptKey, Outcome, Spool, SpoolError},
+    surroundings::{Dial, Surroundings},
 };
 
 /// Until a welcome says otherwise.
@@ -105,6 +106,7 @@ pub(crate) struct Agent<P> {
     hello_sent: Instant,
     beats: BTreeMap<u64, Instant>,
     beat: u64,
+    dial: Arc<dyn Dial>,
     waits: Waits,
     reconnect_at: Option<Instant>,
     stopping: Option<Instant>,
@@ -119,11 +121,14 @@ impl<P: Send + Sync + 'static> Agent<P> {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
         spool: Spool,
+        surroundings: Surroundings,
     ) -> (Self, Handle, mpsc::UnboundedReceiver<Input>) {
         let (inputs, queue) = mpsc::unbounded_channel();
         let handle = Handle(inputs.clone());
         let kinds = crate::kinds::declarations(&registry);
-        let waits = Waits::new(config.reconnect.0, config.reconnect.1);
+        let Surroundings { dial, chance } = surroundings;
+        let incarnation = chance.id().to_string();
+        let waits = Waits::new(config.reconnect.0, config.reconnect.1, chance);
         let now = Instant::now();
         let agent = Self {
             config,
@@ -132,7 +137,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
             clock,
             metrics,
             spool,
-            incarnation: uuid::Uuid::new_v4().to_string(),
+            incarnation,
             kinds,
             leases: Arc::new(Leases::default()),
             lease_ttl: Duration::ZERO,
@@ -148,6 +153,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
             hello_sent: now,
             beats: BTreeMap::new(),
             beat: 0,
+            dial,
             waits,
             reconnect_at: Some(now),
             stopping: None,
@@ -254,6 +260,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
         let inputs = self.inputs.clone();
         let report = move |event| drop(inputs.send(Input::Link(event)));
         let task = link::run(
+            Arc::clone(&self.dial),
             self.config.coordinator.clone(),
             self.generation,
             self.hello(),

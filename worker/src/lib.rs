@@ -26,6 +26,7 @@ pub mod program;
 pub mod real;
 mod retry;
 pub mod spool;
+pub mod surroundings;
 pub mod tripwire;
 
 use std::{io, sync::Arc};
@@ -41,6 +42,7 @@ use crate::{
     metrics::Metrics,
     ports::PortsSource,
     spool::{Spool, SpoolError},
+    surroundings::Surroundings,
 };
 
 /// Why a worker does not start.
@@ -82,6 +84,20 @@ impl<P: Send + Sync + 'static> Worker<P> {
         ports: Arc<dyn PortsSource<P>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        Self::within(Surroundings::default(), config, registry, ports, clock).await
+    }
+
+    /// As [`Worker::new`], in other surroundings than a network and real chance.
+    ///
+    /// # Errors
+    /// As [`Worker::new`].
+    pub async fn within(
+        surroundings: Surroundings,
+        config: Config,
+        registry: Registry<P>,
+        ports: Arc<dyn PortsSource<P>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let spool = Spool::open(&config.spool).map_err(StartError::Spool)?;
         let metrics = Metrics::default();
         let http = match config.http {
@@ -98,6 +114,7 @@ impl<P: Send + Sync + 'static> Worker<P> {
             clock,
             metrics.clone(),
             spool,
+            surroundings,
         );
         Ok(Self {
             agent,

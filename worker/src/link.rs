@@ -1,6 +1,6 @@
 //! The outbound session: one stream to the coordinator, opened by the worker.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use drover_proto::v1::{self, worker_service_client::WorkerServiceClient};
 use tokio::sync::mpsc;
@@ -9,6 +9,8 @@ use tonic::{
     Status,
     transport::{Endpoint, Uri},
 };
+
+use crate::surroundings::Dial;
 
 /// Frames that may wait for the transport.
 const QUEUE: usize = 1024;
@@ -34,12 +36,13 @@ pub(crate) enum LinkEvent {
 
 /// Opens a session and reports on it until it is over. Dropping the future closes the session.
 pub(crate) async fn run(
+    dial: Arc<dyn Dial>,
     coordinator: Uri,
     generation: u64,
     hello: v1::Hello,
     report: impl Fn(LinkEvent),
 ) {
-    let status = match session(coordinator, generation, hello, &report).await {
+    let status = match session(&*dial, coordinator, generation, hello, &report).await {
         Ok(()) => Status::unavailable("the coordinator ended the stream"),
         Err(status) => status,
     };
@@ -47,18 +50,20 @@ pub(crate) async fn run(
 }
 
 async fn session(
+    dial: &dyn Dial,
     coordinator: Uri,
     generation: u64,
     hello: v1::Hello,
     report: &impl Fn(LinkEvent),
 ) -> Result<(), Status> {
-    let channel = Endpoint::from(coordinator)
+    let endpoint = Endpoint::from(coordinator)
         .connect_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .connect()
+        .keep_alive_while_idle(true);
+    let channel = dial
+        .dial(endpoint)
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
     let mut client = WorkerServiceClient::new(channel)

@@ -1,46 +1,54 @@
 //! Waits between two tries to reach the coordinator. The only file that names `backoff`: that package is no longer
 //! maintained, does this one thing well, and would be replaced here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 
+use crate::surroundings::Chance;
+
 /// Waits that grow from `first` to `longest`, each spread over its whole length, for ever.
-pub(crate) struct Waits(ExponentialBackoff);
+pub(crate) struct Waits {
+    growing: ExponentialBackoff,
+    chance: Arc<dyn Chance>,
+}
 
 impl Waits {
-    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
-        Self(
-            ExponentialBackoffBuilder::new()
-                .with_initial_interval(first)
-                .with_max_interval(longest)
-                .with_multiplier(2.0)
-                // Full jitter: workers of a whole region that lost their link do not come back in step.
-                .with_randomization_factor(1.0)
-                .with_max_elapsed_time(None)
-                .build(),
-        )
+    pub(crate) fn new(first: Duration, longest: Duration, chance: Arc<dyn Chance>) -> Self {
+        let growing = ExponentialBackoffBuilder::new()
+            .with_initial_interval(first)
+            .with_max_interval(longest)
+            .with_multiplier(2.0)
+            // The spread is added in `next`, from a source that a simulation can give.
+            .with_randomization_factor(0.0)
+            .with_max_elapsed_time(None)
+            .build();
+        Self { growing, chance }
     }
 
     /// The next wait; never longer than the longest.
     pub(crate) fn next(&mut self) -> Duration {
-        let longest = self.0.max_interval;
-        self.0.next_backoff().unwrap_or(longest).min(longest)
+        let longest = self.growing.max_interval;
+        let middle = self.growing.next_backoff().unwrap_or(longest);
+        // Full jitter: workers of a whole region that lost their link do not come back in step.
+        middle.mul_f64(2.0 * self.chance.part()).min(longest)
     }
 
     /// It worked: begin anew.
     pub(crate) fn reset(&mut self) {
-        self.0.reset();
+        self.growing.reset();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::surroundings::Surroundings;
 
     #[test]
     fn waits_never_end_and_never_exceed_their_bound() {
-        let mut waits = Waits::new(Duration::from_millis(200), Duration::from_secs(20));
+        let chance = Surroundings::default().chance;
+        let mut waits = Waits::new(Duration::from_millis(200), Duration::from_secs(20), chance);
         let all: Vec<Duration> = (0..1000).map(|_| waits.next()).collect();
         assert!(all.iter().all(|wait| *wait <= Duration::from_secs(20)));
         assert!(

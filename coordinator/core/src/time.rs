@@ -28,6 +28,10 @@ impl Timestamp {
     /// Reads RFC 3339.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        // What `Display` writes for times that RFC 3339 has no words for is on disks, too.
+        if let Some(micros) = text.strip_suffix("us") {
+            return micros.parse().ok().map(Self);
+        }
         text.parse::<jiff::Timestamp>()
             .ok()
             .map(|time| Self(time.as_microsecond()))
@@ -38,7 +42,8 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => write!(f, "{time:.6}"),
-            // Beyond the year 9999: only a broken clock gets here, and it must not break the history.
+            // Beyond the year 9999: a broken clock, or a wait that somebody made absurdly long. It must not break the
+            // history, so `parse` reads it.
             Err(_) => write!(f, "{}us", self.0),
         }
     }
@@ -60,8 +65,15 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// Reads an ISO 8601 duration such as `PT30M`; days have 24 hours; years and months are refused, negative ones too.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let span: jiff::Span = text.parse().ok()?;
-    if !text.starts_with('P') || span.get_years() != 0 || span.get_months() != 0 {
+    if !text.starts_with('P') {
+        return None;
+    }
+    let Ok(span) = text.parse::<jiff::Span>() else {
+        // More hours than a span holds: what `format_duration` writes of a very long duration.
+        let long: SignedDuration = text.parse().ok()?;
+        return Duration::try_from(long).ok();
+    };
+    if span.get_years() != 0 || span.get_months() != 0 {
         return None;
     }
     let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
@@ -72,7 +84,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     SignedDuration::try_from(duration)
-        .map_or_else(|_| "PT0S".to_owned(), |signed| signed.to_string())
+        .unwrap_or(SignedDuration::MAX)
+        .to_string()
 }
 
 /// Serde for durations as ISO 8601.
@@ -145,6 +158,29 @@ mod tests {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
         assert_eq!(format_duration(Duration::from_secs(5400)), "PT1H30M");
+    }
+
+    #[test]
+    fn whatever_is_written_is_read() {
+        let longest = Duration::new(i64::MAX.unsigned_abs(), 999_999_999);
+        for duration in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_secs(u64::MAX / 4),
+            longest,
+        ] {
+            let text = format_duration(duration);
+            assert_eq!(parse_duration(&text), Some(duration), "{text}");
+        }
+        // Longer than anything can be: as long as anything can be.
+        assert_eq!(
+            parse_duration(&format_duration(Duration::MAX)),
+            Some(longest)
+        );
+        for micros in [i64::MIN, -1, 0, 253_402_300_800_000_000, i64::MAX] {
+            let text = Timestamp(micros).to_string();
+            assert_eq!(Timestamp::parse(&text), Some(Timestamp(micros)), "{text}");
+        }
     }
 
     #[test]

@@ -212,6 +212,10 @@ impl Engine {
     }
 
     fn next_wait(&self) -> Duration {
+        if self.space.is_full() {
+            // What is due waits for room; looking at it again and again would not bring any.
+            return TICK;
+        }
         let timer = self.timers.next().map(|at| self.clock.real_until(at));
         let lease = self.live_deadline.map(|at| at.since(self.live_now));
         // A timer of a scaled clock may be due in less than tokio's granularity; yield to inputs at least.

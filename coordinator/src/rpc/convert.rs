@@ -356,7 +356,9 @@ fn read_declaration(declaration: &v1::KindDeclaration) -> Converted<KindDeclarat
                 .ok_or_else(|| missing("a retry interval"))?,
         )
     };
-    if retry.maximum_attempts == 0 || retry.maximum_losses == 0 || retry.backoff_coefficient < 1.0 {
+    // Infinity and what is no number have no words in JSON: stored, they could not be read again.
+    let grows = retry.backoff_coefficient.is_finite() && retry.backoff_coefficient >= 1.0;
+    if retry.maximum_attempts == 0 || retry.maximum_losses == 0 || !grows {
         return Err(missing("a sound retry policy"));
     }
     let schema = |json: &Option<v1::Json>, what: &str| {

@@ -5,6 +5,8 @@ mod admin;
 mod convert;
 mod definition;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod session;
 mod status;
 mod workflow;

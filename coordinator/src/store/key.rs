@@ -62,4 +62,23 @@ mod tests {
             ordered[2].starts_with(&prefix(&id("a"))) && !ordered[6].starts_with(&prefix(&id("a")))
         );
     }
+
+    #[test]
+    fn any_key_is_read_as_what_was_written_or_not_at_all() {
+        bolero::check!()
+            .with_type::<(bool, Vec<u8>, u64, u16)>()
+            .with_iterations(3000)
+            .with_max_len(64)
+            .for_each(|(framed, name, first, chunk)| {
+                let mut bytes = name.clone();
+                if *framed {
+                    bytes.push(0);
+                    bytes.extend_from_slice(&first.to_be_bytes());
+                    bytes.extend_from_slice(&chunk.to_be_bytes());
+                }
+                if let Some((stream, first, chunk)) = parse(&bytes) {
+                    assert_eq!(key(&stream, first, chunk), bytes);
+                }
+            });
+    }
 }

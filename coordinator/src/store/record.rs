@@ -148,4 +148,49 @@ mod tests {
         assert!(Decoder::begin(1, &[1, 0, 0]).is_err());
         assert!(Decoder::begin(1, &[]).is_err());
     }
+
+    #[test]
+    fn any_values_are_a_record_that_says_what_they_hold_or_a_reason() {
+        bolero::check!()
+            .with_type::<(bool, Vec<u8>, Vec<(u16, Vec<u8>)>)>()
+            .with_iterations(3000)
+            .with_max_len(512)
+            .for_each(|(versioned, first, chunks)| {
+                let mut first = first.clone();
+                if *versioned {
+                    first.insert(0, VERSION);
+                }
+                let Ok(mut decoder) = Decoder::begin(1, &first) else {
+                    return;
+                };
+                let taken = chunks
+                    .iter()
+                    .all(|(number, value)| decoder.chunk(*number, value).is_ok());
+                if let Ok(record) = decoder.end()
+                    && taken
+                {
+                    let bytes = first.len() - HEADER_BYTES
+                        + chunks.iter().map(|(_, value)| value.len()).sum::<usize>();
+                    assert_eq!(record.lines.len(), bytes);
+                    // Whatever it says of itself, checking it is safe.
+                    drop(record.verify(&Head::EMPTY));
+                }
+            });
+    }
+
+    #[test]
+    fn a_record_with_one_changed_byte_is_another_one_or_none() {
+        let record = Record::chain(&Head::EMPTY, 2, b"{\"seq\":1}\n{\"seq\":2}\n".to_vec());
+        bolero::check!()
+            .with_type::<(u16, u8)>()
+            .with_iterations(2000)
+            .for_each(|(at, with)| {
+                let mut value = encode(&record).remove(0);
+                let at = usize::from(*at) % value.len();
+                value[at] ^= with;
+                let read = Decoder::begin(1, &value).and_then(Decoder::end);
+                let is_sound = read.is_ok_and(|read| read.verify(&Head::EMPTY).is_ok());
+                assert_eq!(is_sound, *with == 0, "byte {at}");
+            });
+    }
 }
