@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acts;
+mod earlier;
 mod leases;
 mod lifecycle;
 mod operators;

@@ -159,6 +159,37 @@ impl Client {
         }
     }
 
+    /// A whole backup.
+    pub async fn backup(&mut self) -> Vec<u8> {
+        let request = v1::BackupRequest {};
+        let mut stream = self.admin.backup(request).await.unwrap().into_inner();
+        let mut backup = Vec::new();
+        while let Some(chunk) = stream.message().await.unwrap() {
+            backup.extend(chunk.data);
+        }
+        backup
+    }
+
+    /// Fills an empty coordinator.
+    pub async fn restore(&mut self, backup: &[u8]) -> Result<v1::RestoreResponse, Status> {
+        let chunks: Vec<v1::RestoreRequest> = backup
+            .chunks(1000)
+            .map(|data| v1::RestoreRequest {
+                data: data.to_vec(),
+                reason: "the disk is gone".into(),
+            })
+            .collect();
+        let restored = self.admin.restore(tokio_stream::iter(chunks)).await;
+        restored.map(tonic::Response::into_inner)
+    }
+
+    /// Every chain and every tombstone holds.
+    pub async fn audit_is_sound(&mut self) {
+        let request = v1::VerifyAuditRequest {};
+        let report = self.admin.verify_audit(request).await.unwrap().into_inner();
+        assert_eq!(report.faults, [], "{report:?}");
+    }
+
     /// The history so far.
     pub async fn history(&mut self, id: &str) -> String {
         let request = v1::ReadHistoryRequest {

@@ -78,8 +78,18 @@ impl Coordinator {
         Self::on(Keeps::Memory(disk.clone(), free_space), Profile::TEST).await
     }
 
-    async fn on(keeps: Keeps, profile: Profile) -> Self {
+    /// On a folder that `fill` has put something into: what another build left, for example.
+    pub async fn on_folder(fill: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fill(&folder.path().join("data"));
+        Self::begin_in(folder, Keeps::Folder, Profile::TEST).await
+    }
+
+    async fn on(keeps: Keeps, profile: Profile) -> Self {
+        Self::begin_in(tempfile::tempdir().unwrap(), keeps, profile).await
+    }
+
+    async fn begin_in(folder: TempDir, keeps: Keeps, profile: Profile) -> Self {
         let listen = ([127, 0, 0, 1], 0).into();
         let ground = keeps.ground(folder.path());
         let config = config(folder.path(), listen, profile);
