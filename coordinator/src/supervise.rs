@@ -134,6 +134,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The counters.
     pub metrics: Metrics,
+    /// The thread that copies what the engines of this process commit.
+    pub backup: Option<thread::JoinHandle<()>>,
 }
 
 /// The thread of the engine.
@@ -141,6 +143,7 @@ pub struct Supervisor {
     /// Talks to it.
     pub handle: Handle,
     thread: thread::JoinHandle<()>,
+    backup: Option<thread::JoinHandle<()>>,
 }
 
 impl Supervisor {
@@ -148,7 +151,8 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the first engine does not begin.
-    pub fn start(parts: Parts) -> Result<Self, RecoverError> {
+    pub fn start(mut parts: Parts) -> Result<Self, RecoverError> {
+        let backup = parts.backup.take();
         let (inputs, queue) = mpsc::channel(QUEUE);
         let (ready, first) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
@@ -165,6 +169,7 @@ impl Supervisor {
             Ok(Ok(())) => Ok(Self {
                 handle: Handle { inputs },
                 thread,
+                backup,
             }),
             Ok(Err(error)) => Err(error),
             Err(_) => unreachable!("the thread says how the first start went before it ends"),
@@ -177,6 +182,12 @@ impl Supervisor {
         drop(self.handle.inputs.blocking_send(Input::Stop));
         if self.thread.join().is_err() {
             tracing::error!("the engine panicked");
+        }
+        // The engine was the last to hand anything over.
+        if let Some(backup) = self.backup
+            && backup.join().is_err()
+        {
+            tracing::error!("the thread of the continuous backup panicked");
         }
     }
 

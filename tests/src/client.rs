@@ -183,6 +183,25 @@ impl Client {
         restored.map(tonic::Response::into_inner)
     }
 
+    /// How the continuous backup is.
+    pub async fn backup_status(&mut self) -> v1::BackupStatus {
+        let request = v1::GetBackupStatusRequest {};
+        let status = self.admin.get_backup_status(request).await;
+        status.unwrap().into_inner()
+    }
+
+    /// Waits until everything up to now is in the continuous backup.
+    pub async fn copied(&mut self) -> v1::BackupStatus {
+        let mut client = self.clone();
+        eventually("everything is copied", async || {
+            let status = client.backup_status().await;
+            let lag = status.lag.unwrap_or_default();
+            let done = status.failure.is_none() && status.records > 0;
+            (done && lag == prost_types::Duration::default()).then_some(status)
+        })
+        .await
+    }
+
     /// Every chain and every tombstone holds.
     pub async fn audit_is_sound(&mut self) {
         let request = v1::VerifyAuditRequest {};

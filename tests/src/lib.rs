@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod coordinator;
+pub mod copied;
 pub mod fixture;
 pub mod town;
 pub mod toy;
