@@ -26,11 +26,7 @@ pub(super) async fn run(status: Arc<Status>, mut from: mpsc::Receiver<Message>) 
         while let Ok(Some(next)) = time::timeout_at(until, from.recv()).await {
             messages.push(next);
         }
-        for message in &messages {
-            if let Message::Commit(commit) = message {
-                status.taken(commit.bytes);
-            }
-        }
+        messages.iter().for_each(|message| taken(&status, message));
         match write(&status, &mut folder, messages) {
             Ok(true) => pause = RETRY.0,
             // Without a folder: until the whole store is handed in.
@@ -39,11 +35,25 @@ pub(super) async fn run(status: Arc<Status>, mut from: mpsc::Receiver<Message>) 
                 // What is on the disk now is read again before the next word is written.
                 folder = None;
                 status.failed(error.code(), error.to_string());
-                time::sleep(pause).await;
+                let until = time::Instant::now() + pause;
+                // What comes meanwhile is in the store.
+                while let Ok(next) = time::timeout_at(until, from.recv()).await {
+                    match next {
+                        Some(message) => taken(&status, &message),
+                        None => return,
+                    }
+                }
                 pause = (pause * 2).min(RETRY.1);
                 status.want();
             }
         }
+    }
+}
+
+/// A message waits no more.
+fn taken(status: &Status, message: &Message) {
+    if let Message::Commit(commit) = message {
+        status.taken(commit.bytes);
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Retention {
 pub(super) struct Ended {
     pub(super) definition: Arc<str>,
     pub(super) version: u32,
-    digest: Box<str>,
+    digest: Digest,
     /// Of its input.
     pub(super) input: Digest,
     pub(super) state: view::WorkflowState,
@@ -60,7 +60,7 @@ impl Ended {
         Self {
             definition: Arc::clone(&workflow.created.definition),
             version: workflow.created.version,
-            digest: view.definition.digest.into(),
+            digest: workflow.created.definition_digest,
             input: Digest::of_json(&workflow.created.input),
             state: view.state,
             place: place.map(String::into_boxed_str),

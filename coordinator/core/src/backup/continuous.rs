@@ -36,7 +36,7 @@ const VERSION: u32 = 1;
 const LINE_BYTES_MAX: usize = 4096;
 
 /// How every commit begins on its line; no event does.
-const COMMIT: &[u8] = b"\n{\"commit\":";
+const COMMIT: &[u8] = b"{\"commit\":";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct HeaderLine {
@@ -185,8 +185,11 @@ impl SegmentEncoder {
     }
 }
 
+/// True when there is a whole line of a commit; one that was cut off is what a torn end looks like.
 fn has_commit(bytes: &[u8]) -> bool {
-    bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
+    bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .any(|line| line.starts_with(COMMIT) && line.ends_with(b"\n"))
 }
 
 fn line(line: &impl Serialize) -> Vec<u8> {
@@ -441,9 +444,13 @@ impl SegmentReader {
         }
         if let Some((_, commit_seen)) = &mut self.lost {
             // Commits in what makes no sense: then it was whole once, and is damaged now.
-            let rest = &self.buffer[at.saturating_sub(1)..];
+            let rest = &self.buffer[at..];
             *commit_seen |= has_commit(rest);
-            at = at.max(self.buffer.len().saturating_sub(COMMIT.len()));
+            let lines = rest.iter().rposition(|byte| *byte == b'\n');
+            at += lines.map_or(0, |end| end + 1);
+            // Of the line that goes on only its begin matters.
+            self.buffer
+                .truncate(self.buffer.len().min(at + LINE_BYTES_MAX));
         }
         self.buffer.drain(..at);
         Ok(entries)
@@ -548,6 +555,9 @@ impl SegmentReader {
         };
         if header.drover_backup_segment > VERSION {
             return Err(BackupError::Newer(header.drover_backup_segment));
+        }
+        if header.drover_backup_segment != VERSION {
+            return Err(self.damaged("it is of no version that there was"));
         }
         let named = SegmentName {
             generation: header.generation,
