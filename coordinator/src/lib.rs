@@ -1,5 +1,6 @@
 //! The server: the shell around the pure core.
 
+pub mod backup;
 pub mod clock;
 pub mod engine;
 pub mod metrics;

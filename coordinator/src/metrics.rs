@@ -1,6 +1,9 @@
 //! What the coordinator counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use drover_core::{
     view,
@@ -12,9 +15,16 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::backup;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackupFolder {
+    folder: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,7 +43,10 @@ pub struct Metrics {
     attempts: Family<Result, Counter>,
     started: Counter,
     ended: Family<State, Counter>,
+    retired: Counter,
     engine_up: Gauge,
+    backup_lag: Family<BackupFolder, Gauge<f64, AtomicU64>>,
+    backup_failing: Family<BackupFolder, Gauge>,
 }
 
 impl Default for Metrics {
@@ -74,6 +87,24 @@ impl Default for Metrics {
             "Workflows that ended, by state",
             ended.clone(),
         );
+        let retired = Counter::default();
+        registry.register(
+            "workflows_retired",
+            "Ended workflows whose events were replaced by a tombstone",
+            retired.clone(),
+        );
+        let backup_lag = Family::<BackupFolder, Gauge<f64, AtomicU64>>::default();
+        registry.register(
+            "backup_lag_seconds",
+            "How long the oldest commit that the continuous backup lacks has been waiting",
+            backup_lag.clone(),
+        );
+        let backup_failing = Family::<BackupFolder, Gauge>::default();
+        registry.register(
+            "backup_failing",
+            "1 while the continuous backup cannot be written",
+            backup_failing.clone(),
+        );
         let engine_up = Gauge::default();
         registry.register(
             "engine_up",
@@ -89,7 +120,10 @@ impl Default for Metrics {
             attempts,
             started,
             ended,
+            retired,
             engine_up,
+            backup_lag,
+            backup_failing,
         }
     }
 }
@@ -112,6 +146,10 @@ impl Metrics {
     pub(crate) fn ended(&self, state: view::WorkflowState) {
         let state = state.as_str();
         self.ended.get_or_create(&State { state }).inc();
+    }
+
+    pub(crate) fn retired(&self) {
+        self.retired.inc();
     }
 
     pub(crate) fn set_engine_up(&self, up: bool) {
@@ -137,9 +175,18 @@ impl Metrics {
         }
     }
 
-    /// All metrics in Prometheus' text format.
+    /// All metrics in Prometheus' text format, with how the continuous backup is now when there is one.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, backup: Option<&backup::Report>) -> String {
+        if let Some(report) = backup {
+            let folder = BackupFolder {
+                folder: report.folder.display().to_string(),
+            };
+            let lag = report.lag.as_secs_f64();
+            self.backup_lag.get_or_create(&folder).set(lag);
+            let failing = i64::from(report.failure.is_some());
+            self.backup_failing.get_or_create(&folder).set(failing);
+        }
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             tracing::error!("the metrics do not encode");

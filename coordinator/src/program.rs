@@ -1,6 +1,12 @@
 //! What `drover-coordinator` and `drover dev coordinator` have in common: the settings, and running until told to stop.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -8,12 +14,20 @@ use drover_core::{lease::Profile, time::parse_duration};
 
 use crate::{
     clock::Clock,
+    engine::ended::Retention,
     server::{Config, Server, read_signing_key},
     supervise::chain,
 };
 
 /// How often the process looks whether its engine is still there.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Retention may not be shorter.
+const RETENTION_MIN: Duration = Duration::from_secs(3600);
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path).with_context(|| path.display().to_string())
+}
 
 /// The settings of a coordinator.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +53,15 @@ pub struct Settings {
     /// MiB free on the data folder's disk below which nothing is written
     #[arg(long, value_name = "MIB", default_value_t = 64)]
     pub full_space_mib: u64,
+    /// Folder that every commit is copied to, within a second; on another disk than the data folder
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// How long ended workflows are kept, in domain time; then a tombstone stays
+    #[arg(long, value_name = "DURATION", default_value = "P90D", value_parser = duration)]
+    pub retention: Duration,
+    /// How many ended workflows are kept; beyond that those that ended first go
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub retention_max: usize,
     /// File with the Ed25519 key that signs audit heads (64 hex digits); keep it outside of the data folder
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
@@ -72,6 +95,23 @@ impl Settings {
             self.full_space_mib <= self.low_space_mib,
             "--full-space-mib must not be larger than --low-space-mib"
         );
+        anyhow::ensure!(
+            self.retention >= RETENTION_MIN,
+            "--retention must be at least PT1H: results of workers and repeated starts may come later than that"
+        );
+        anyhow::ensure!(
+            self.retention_max >= 1,
+            "--retention-max must be at least 1"
+        );
+        if let Some(backup) = &self.backup_dir {
+            let (backup, data) = (absolute(backup)?, absolute(&self.data)?);
+            anyhow::ensure!(
+                !backup.starts_with(&data) && !data.starts_with(&backup),
+                "--backup-dir {} and --data {} must not lie in each other: what removes one would remove both",
+                backup.display(),
+                data.display()
+            );
+        }
         Ok(Config {
             listen: self.listen,
             http: Some(self.http),
@@ -81,6 +121,11 @@ impl Settings {
             low_space: self.low_space_mib << 20,
             full_space: self.full_space_mib << 20,
             signing_key,
+            backup: self.backup_dir,
+            retention: Retention {
+                after: self.retention,
+                ended_max: self.retention_max,
+            },
         })
     }
 }

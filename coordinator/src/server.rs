@@ -15,8 +15,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::server::TcpIncoming;
 
 use crate::{
+    backup::{self, Mirror},
     clock::Clock,
-    engine::{FreeSpace, RecoverError, Settings},
+    engine::{FreeSpace, RecoverError, Settings, ended::Retention},
     metrics::Metrics,
     rpc::{self, Shared, SigningKey},
     supervise::{Handle, Parts, SledFolder, StoreFactory, Supervisor},
@@ -43,6 +44,10 @@ pub struct Config {
     pub full_space: u64,
     /// Signs audit heads.
     pub signing_key: Option<SigningKey>,
+    /// Where every commit is copied to.
+    pub backup: Option<PathBuf>,
+    /// How long ended workflows are kept.
+    pub retention: Retention,
 }
 
 /// What a server stands on.
@@ -134,11 +139,14 @@ impl Server {
             None => None,
         };
         let metrics = Metrics::default();
+        let (mirror, thread) = config.backup.clone().map(Mirror::start).unzip();
+        let backup = mirror.as_ref().map(|mirror| Arc::clone(mirror.status()));
         let parts = Parts {
             stores: ground.stores,
-            settings: settings(&config, ground.free_space),
+            settings: settings(&config, ground.free_space, mirror),
             clock,
             metrics: metrics.clone(),
+            backup: thread,
         };
         // Opening and folding a large store takes a while and blocks.
         let supervisor = tokio::task::spawn_blocking(move || Supervisor::start(parts))
@@ -151,6 +159,7 @@ impl Server {
             tasks: tasks.clone(),
             signing_key: config.signing_key,
             uploads: config.data.join("uploads"),
+            backup: backup.clone(),
         };
         let routes = rpc::routes(shared).await.map_err(StartError::Reflection)?;
         let address = listener.local_addr().map_err(|source| StartError::Listen {
@@ -179,11 +188,13 @@ impl Server {
             let router = Router::new()
                 .route(
                     "/metrics",
-                    get(|State(metrics): State<Metrics>| async move { metrics.text() }),
+                    get(|State(probed): State<Probed>| async move {
+                        probed.metrics.text(probed.report().as_ref())
+                    }),
                 )
-                .route("/healthz", get(|| async { "ok\n" }))
+                .route("/healthz", get(health))
                 .route("/readyz", get(ready))
-                .with_state(metrics);
+                .with_state(Probed { metrics, backup });
             let until = stop.clone().cancelled_owned();
             listeners.spawn(async move {
                 if let Err(error) = axum::serve(listener, router)
@@ -240,6 +251,7 @@ impl Server {
     }
 }
 
+<<<<<<< HEAD
 /// How connections are served: dead ones are found out.
 #[must_use]
 pub fn transport() -> tonic::transport::Server {
@@ -250,6 +262,31 @@ pub fn transport() -> tonic::transport::Server {
 
 async fn ready(State(metrics): State<Metrics>) -> (StatusCode, &'static str) {
     if metrics.is_engine_up() {
+=======
+/// What the probes look at.
+#[derive(Clone)]
+struct Probed {
+    metrics: Metrics,
+    backup: Option<Arc<backup::Status>>,
+}
+
+impl Probed {
+    fn report(&self) -> Option<backup::Report> {
+        self.backup.as_ref().map(|backup| backup.report())
+    }
+}
+
+/// Alive in any case; a backup that fails is said, and is no reason to be restarted.
+async fn health(State(probed): State<Probed>) -> String {
+    match probed.report().and_then(|report| report.failure) {
+        Some((code, message)) => format!("ok\n{code}: {message}\n"),
+        None => "ok\n".to_owned(),
+    }
+}
+
+async fn ready(State(probed): State<Probed>) -> (StatusCode, &'static str) {
+    if probed.metrics.is_engine_up() {
+>>>>>>> storage
         (StatusCode::OK, "ok\n")
     } else {
         (
@@ -265,7 +302,12 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn settings(config: &Config, free_space: FreeSpace) -> Box<dyn Fn() -> Settings + Send> {
+fn settings(
+    config: &Config,
+    free_space: FreeSpace,
+    mirror: Option<Mirror>,
+) -> Box<dyn Fn() -> Settings + Send> {
+    let retention = config.retention;
     let (profile, cancel_grace) = (config.profile, config.cancel_grace);
     let (low_space, full_space) = (config.low_space, config.full_space);
     Box::new(move || Settings {
@@ -274,6 +316,8 @@ fn settings(config: &Config, free_space: FreeSpace) -> Box<dyn Fn() -> Settings 
         low_space,
         full_space,
         free_space: Arc::clone(&free_space),
+        retention,
+        mirror: mirror.clone(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

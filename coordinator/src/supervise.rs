@@ -135,6 +135,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The counters.
     pub metrics: Metrics,
+    /// The thread that copies what the engines of this process commit.
+    pub backup: Option<thread::JoinHandle<()>>,
 }
 
 /// The thread of the engine.
@@ -142,6 +144,7 @@ pub struct Supervisor {
     /// Talks to it.
     pub handle: Handle,
     thread: thread::JoinHandle<()>,
+    backup: Option<thread::JoinHandle<()>>,
 }
 
 impl Supervisor {
@@ -149,8 +152,14 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the first engine does not begin.
+<<<<<<< HEAD
     pub fn start(parts: Parts) -> Result<Self, RecoverError> {
         let (handle, queue) = queue();
+=======
+    pub fn start(mut parts: Parts) -> Result<Self, RecoverError> {
+        let backup = parts.backup.take();
+        let (inputs, queue) = mpsc::channel(QUEUE);
+>>>>>>> storage
         let (ready, first) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("engine".to_owned())
@@ -164,7 +173,15 @@ impl Supervisor {
             })
             .expect("the system gives one more thread");
         match first.recv() {
+<<<<<<< HEAD
             Ok(Ok(())) => Ok(Self { handle, thread }),
+=======
+            Ok(Ok(())) => Ok(Self {
+                handle: Handle { inputs },
+                thread,
+                backup,
+            }),
+>>>>>>> storage
             Ok(Err(error)) => Err(error),
             Err(_) => unreachable!("the thread says how the first start went before it ends"),
         }
@@ -176,6 +193,12 @@ impl Supervisor {
         drop(self.handle.inputs.blocking_send(Input::Stop));
         if self.thread.join().is_err() {
             tracing::error!("the engine panicked");
+        }
+        // The engine was the last to hand anything over.
+        if let Some(backup) = self.backup
+            && backup.join().is_err()
+        {
+            tracing::error!("the thread of the continuous backup panicked");
         }
     }
 

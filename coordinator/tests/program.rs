@@ -29,6 +29,7 @@ fn settings_are_checked_and_nothing_is_started() {
 fn settings_that_do_not_work_stop_the_start_with_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").display().to_string();
+    let inside = folder.path().join("data/backup").display().to_string();
     let file = folder.path().join("coordinator.yaml");
     std::fs::write(&file, format!("data: {data}\nlow-space-mb: 1\n")).unwrap();
     let file = file.display().to_string();
@@ -50,6 +51,18 @@ fn settings_that_do_not_work_stop_the_start_with_one_sentence() {
                 "2",
             ],
             "--full-space-mib must not be larger",
+        ),
+        (
+            vec!["--data", &data, "--retention", "PT1M"],
+            "--retention must be at least PT1H",
+        ),
+        (
+            vec!["--data", &data, "--retention-max", "0"],
+            "--retention-max must be at least 1",
+        ),
+        (
+            vec!["--data", &data, "--backup-dir", &inside],
+            "must not lie in each other",
         ),
         (
             vec!["--data", &data, "--signing-key-file", &file],

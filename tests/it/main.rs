@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod acts;
+mod backup;
+mod earlier;
 mod items;
 mod leases;
 mod lifecycle;
 mod operators;
 mod outages;
 mod replan;
+mod retention;
 mod storage;

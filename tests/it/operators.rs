@@ -51,7 +51,7 @@ async fn a_backup_restores_into_an_empty_coordinator_with_everything_paused() {
     client.start("done").await;
     world.release("b");
     client.until("done", WorkflowState::Completed).await;
-    let backup = download(&mut client).await;
+    let backup = client.backup().await;
     // What happens after the backup is not in it.
     client.start("later").await;
     let done = client.history("done").await;
@@ -60,7 +60,7 @@ async fn a_backup_restores_into_an_empty_coordinator_with_everything_paused() {
 
     let mut other = Coordinator::start().await;
     let mut client = other.client().await;
-    let report = upload(&mut client, &backup).await.unwrap();
+    let report = client.restore(&backup).await.unwrap();
     assert!(report.epoch > 1_000_000, "{report:?}");
     assert_eq!(client.history("done").await, done);
     let gone = client
@@ -75,7 +75,7 @@ async fn a_backup_restores_into_an_empty_coordinator_with_everything_paused() {
         .unwrap()
         .into_inner();
     assert!(audit.faults.is_empty(), "{audit:?}");
-    let again = upload(&mut client, &backup).await.unwrap_err();
+    let again = client.restore(&backup).await.unwrap_err();
     assert_eq!(code(&again), "store-not-empty");
     other.stop().await;
     other.begin().await;
@@ -88,7 +88,7 @@ async fn open_workflows_are_paused_after_a_restore_and_observed_first() {
     let (mut coordinator, mut worker, world, mut client) = set_up(spec).await;
     client.start("m1").await;
     client.until_step("m1", "a", StepState::Running).await;
-    let backup = download(&mut client).await;
+    let backup = client.backup().await;
     // The world goes on after the backup: b is done there, and the restored coordinator does not know.
     world.release("a");
     client.until("m1", WorkflowState::Completed).await;
@@ -98,7 +98,7 @@ async fn open_workflows_are_paused_after_a_restore_and_observed_first() {
 
     let other = Coordinator::start().await;
     let mut client = other.client().await;
-    let report = upload(&mut client, &backup).await.unwrap();
+    let report = client.restore(&backup).await.unwrap();
     assert_eq!(report.paused, 1);
     let _worker = ToyWorker::start("w2", other.address, &world).await;
     client.workers(1).await;
@@ -122,49 +122,17 @@ async fn open_workflows_are_paused_after_a_restore_and_observed_first() {
     assert!(history.contains(r#""observed":true"#), "{history}");
 }
 
-async fn download(client: &mut system_tests::client::Client) -> Vec<u8> {
-    let mut stream = client
-        .admin
-        .backup(v1::BackupRequest {})
-        .await
-        .unwrap()
-        .into_inner();
-    let mut backup = Vec::new();
-    while let Some(chunk) = stream.message().await.unwrap() {
-        backup.extend(chunk.data);
-    }
-    backup
-}
-
-async fn upload(
-    client: &mut system_tests::client::Client,
-    backup: &[u8],
-) -> Result<v1::RestoreResponse, tonic::Status> {
-    let chunks: Vec<v1::RestoreRequest> = backup
-        .chunks(1000)
-        .map(|data| v1::RestoreRequest {
-            data: data.to_vec(),
-            reason: "the disk is gone".into(),
-        })
-        .collect();
-    client
-        .admin
-        .restore(tokio_stream::iter(chunks))
-        .await
-        .map(tonic::Response::into_inner)
-}
-
 #[tokio::test]
 async fn a_damaged_backup_is_refused_before_anything_changes() {
     let (_coordinator, _worker, _world, mut client) = set_up(LINE).await;
     client.start("m1").await;
     client.until("m1", WorkflowState::Completed).await;
-    let mut backup = download(&mut client).await;
+    let mut backup = client.backup().await;
     let place = backup.len() / 2;
     backup[place] ^= 1;
     let other = Coordinator::start().await;
     let mut client = other.client().await;
-    let refused = upload(&mut client, &backup).await.unwrap_err();
+    let refused = client.restore(&backup).await.unwrap_err();
     assert_eq!(code(&refused), "backup-invalid");
     let list = client
         .definitions

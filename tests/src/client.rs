@@ -159,6 +159,56 @@ impl Client {
         }
     }
 
+    /// A whole backup.
+    pub async fn backup(&mut self) -> Vec<u8> {
+        let request = v1::BackupRequest {};
+        let mut stream = self.admin.backup(request).await.unwrap().into_inner();
+        let mut backup = Vec::new();
+        while let Some(chunk) = stream.message().await.unwrap() {
+            backup.extend(chunk.data);
+        }
+        backup
+    }
+
+    /// Fills an empty coordinator.
+    pub async fn restore(&mut self, backup: &[u8]) -> Result<v1::RestoreResponse, Status> {
+        let chunks: Vec<v1::RestoreRequest> = backup
+            .chunks(1000)
+            .map(|data| v1::RestoreRequest {
+                data: data.to_vec(),
+                reason: "the disk is gone".into(),
+            })
+            .collect();
+        let restored = self.admin.restore(tokio_stream::iter(chunks)).await;
+        restored.map(tonic::Response::into_inner)
+    }
+
+    /// How the continuous backup is.
+    pub async fn backup_status(&mut self) -> v1::BackupStatus {
+        let request = v1::GetBackupStatusRequest {};
+        let status = self.admin.get_backup_status(request).await;
+        status.unwrap().into_inner()
+    }
+
+    /// Waits until everything up to now is in the continuous backup.
+    pub async fn copied(&mut self) -> v1::BackupStatus {
+        let mut client = self.clone();
+        eventually("everything is copied", async || {
+            let status = client.backup_status().await;
+            let lag = status.lag.unwrap_or_default();
+            let done = status.failure.is_none() && status.records > 0;
+            (done && lag == prost_types::Duration::default()).then_some(status)
+        })
+        .await
+    }
+
+    /// Every chain and every tombstone holds.
+    pub async fn audit_is_sound(&mut self) {
+        let request = v1::VerifyAuditRequest {};
+        let report = self.admin.verify_audit(request).await.unwrap().into_inner();
+        assert_eq!(report.faults, [], "{report:?}");
+    }
+
     /// The history so far.
     pub async fn history(&mut self, id: &str) -> String {
         let request = v1::ReadHistoryRequest {

@@ -407,14 +407,24 @@ pub(crate) enum BrakeCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
     /// File to write; must not exist
-    pub(crate) file: PathBuf,
+    #[arg(required = true)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// How the continuous backup is; fails when it does not go on
+    Status,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// A backup
+    /// A backup, or the folder of a continuous one
     pub(crate) file: PathBuf,
     /// Stored in the audit log
     #[arg(long, default_value = "")]
@@ -434,8 +444,11 @@ pub(crate) enum AuditCommand {
     },
     /// Check every hash chain: of the coordinator, or of a backup without one
     Verify {
-        /// A backup; the coordinator when left out
+        /// A backup, or the folder of a continuous one; the coordinator when left out
         file: Option<PathBuf>,
+        /// An earlier backup, or the folder of a continuous one: its history must be how this one begins, but for restores
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
         /// File with the Ed25519 public key of the audit head's signature (64 hex digits)
         #[arg(long, value_name = "FILE")]
         public_key: Option<PathBuf>,

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod context;
 mod convert;
+mod copied;
 #[cfg(feature = "dev")]
 mod dev;
 mod failure;

@@ -9,6 +9,9 @@
 //!
 //! It is text except for its length prefixes, so that `grep` works on it, and it can be written and read in one pass.
 
+pub mod against;
+pub mod continuous;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -326,6 +329,12 @@ impl ChainCheck {
     #[must_use]
     pub fn streams(&self) -> usize {
         self.heads.len()
+    }
+
+    /// The heads of all streams seen.
+    #[must_use]
+    pub fn heads(&self) -> &std::collections::BTreeMap<StreamId, Head> {
+        &self.heads
     }
 }
 

@@ -312,6 +312,8 @@ pub struct Snapshot {
     pub epoch: u64,
     /// The domain time.
     pub now: Timestamp,
+    /// While it is held, retention takes nothing away.
+    pub reading: Arc<()>,
 }
 
 /// How the coordinator is.

@@ -15,6 +15,7 @@
 
 mod definitions;
 mod effects;
+pub mod ended;
 mod fleet;
 mod matching;
 pub mod messages;
@@ -38,7 +39,7 @@ use std::{
 use drover_core::{
     catalog::Catalog,
     facts::Present,
-    ids::{Actor, Digest, Fence, WorkflowId},
+    ids::{Actor, Fence, WorkflowId},
     lease::{LeaseKey, LeaseTable, LiveTime, Profile},
     pools::{Pools, PoolsEvent},
     stream::{Recorded, StreamId},
@@ -52,6 +53,7 @@ use tokio::{
 };
 
 use self::{
+    ended::{ByEnd, Ended, Retention},
     matching::Queues,
     messages::{Frame, Input, SessionId},
     outbox::Outbox,
@@ -61,10 +63,11 @@ use self::{
     timers::Timers,
 };
 use crate::{
+    backup::{Mirror, Whole},
     clock::Clock,
     metrics::Metrics,
     refusal::{Kind, Refusal},
-    store::{EventStore, StoreError},
+    store::{Batch, EventStore, StoreError},
 };
 
 pub use self::recover::RecoverError;
@@ -90,6 +93,10 @@ pub struct Settings {
     pub full_space: u64,
     /// Free bytes on the data folder's disk; `None` when it has none.
     pub free_space: FreeSpace,
+    /// How long ended workflows are kept.
+    pub retention: Retention,
+    /// Copies every commit.
+    pub mirror: Option<Mirror>,
     /// Build of this program.
     pub build: String,
 }
@@ -104,17 +111,11 @@ pub enum Exit {
     Failed(StoreError),
 }
 
-/// A workflow that has ended: what lists and idempotent starts need. The rest is in the store.
-struct Closed {
-    definition: Arc<str>,
-    version: u32,
-    input: Digest,
-    view: view::Workflow,
-}
-
 enum Slot {
     Open(Box<Workflow>),
-    Closed(Box<Closed>),
+    Ended(Box<Ended>),
+    /// Its events are gone; this entry of the audit stream stands for them.
+    Retired(u64),
     /// Its stream does not fold.
     Quarantined(String),
 }
@@ -130,12 +131,16 @@ pub struct Engine {
     now: Timestamp,
     live_now: LiveTime,
     epoch: u64,
-    restored: bool,
+    /// The epoch of the newest restore; 0 when there was none.
+    restored_epoch: u64,
     catalog: Catalog,
     pools: Pools,
     leases: LeaseTable,
     live_deadline: Option<LiveTime>,
     workflows: BTreeMap<WorkflowId, Slot>,
+    by_end: ByEnd,
+    /// Held by whoever reads a snapshot of the store.
+    reading: Arc<()>,
     exclusive: HashMap<Arc<str>, WorkflowId>,
     prepared: prepared::AllPrepared,
     sessions: Sessions,
@@ -352,6 +357,7 @@ impl Engine {
         if self.space.is_full() {
             return;
         }
+        self.retire();
         for id in self.timers.due(self.now) {
             self.react(&id, drover_core::workflow::Input::Tick);
         }
@@ -374,6 +380,7 @@ impl Engine {
             let batch = self.streams.take(self.now);
             self.store.append(&batch)?;
             self.streams.committed(&batch);
+            self.copy(&batch);
             self.last_mark = self.now;
             self.metrics.committed(batch.records.len(), began.elapsed());
             for (stream, record) in &batch.records {
@@ -400,6 +407,25 @@ impl Engine {
         }
         self.notify();
         Ok(())
+    }
+
+    /// Hands a durable batch to the continuous backup.
+    fn copy(&self, batch: &Batch) {
+        let Some(mirror) = &self.settings.mirror else {
+            return;
+        };
+        mirror.committed(batch, self.epoch, self.now, || Whole {
+            store: Arc::downgrade(&self.store),
+            heads: self.streams.heads(),
+            quarantined: self
+                .workflows
+                .iter()
+                .filter(|(_, slot)| matches!(slot, Slot::Quarantined(_)))
+                .map(|(id, _)| StreamId::Workflow(id.clone()))
+                .collect(),
+            epoch: self.epoch,
+            at: self.now,
+        });
     }
 
     /// Its epoch, and how many workflows are open.
@@ -482,6 +508,7 @@ impl Engine {
             heads: self.streams.heads(),
             epoch: self.epoch,
             now: self.now,
+            reading: Arc::clone(&self.reading),
         };
         self.outbox.answer(move || drop(answer.send(Ok(snapshot))));
     }

@@ -13,6 +13,7 @@ use drover_core::{
     lease::{LeaseTable, LiveTime, Presence},
     pools::{Pools, PoolsEvent, Standing},
     stream::{Record, Recorded, StreamId},
+    time::Timestamp,
     workflow::{
         Input, Offer, Phase, Workflow,
         event::{Body, Event},
@@ -21,8 +22,13 @@ use drover_core::{
 use tokio::time::Instant;
 
 use super::{
-    Engine, Settings, Slot, Streams, matching::Queues, outbox::Outbox, sessions::Sessions,
-    space::Space, timers::Timers, workflows::closed,
+    Engine, Settings, Slot, Streams,
+    ended::{ByEnd, Ended},
+    matching::Queues,
+    outbox::Outbox,
+    sessions::Sessions,
+    space::Space,
+    timers::Timers,
 };
 use crate::{
     clock::Clock,
@@ -30,8 +36,8 @@ use crate::{
     store::{EventStore, Found, StoreError},
 };
 
-/// The epoch after a restore is so much higher than the backup's: nothing that was leased after the backup can have a
-/// higher fence.
+/// The epoch after a restore is at least so much higher than the backup's: nothing that was leased after the backup can
+/// have a higher fence.
 const RESTORE_STRIDE: u64 = 1_000_000;
 
 /// Why no engine begins.
@@ -59,6 +65,9 @@ struct Folded {
     pools: Pools,
     streams: Streams,
     workflows: BTreeMap<WorkflowId, Slot>,
+    restored_epoch: u64,
+    /// Streams that have a tombstone and were there all the same: a backup may hold them.
+    leftover: Vec<StreamId>,
     damage: Option<RecoverError>,
 }
 
@@ -75,7 +84,6 @@ impl Engine {
         metrics: Metrics,
     ) -> Result<Self, RecoverError> {
         let mut folded = Folded::default();
-        let mut closed_views = Vec::new();
         store
             .scan(&mut |found| folded.take(found))
             .map_err(RecoverError::Store)?;
@@ -85,7 +93,7 @@ impl Engine {
         let pending = store.restore_pending().map_err(RecoverError::Store)?;
         let mark = store.mark().map_err(RecoverError::Store)?;
         let now = clock.now().max(mark.unwrap_or_default());
-        let floor = pending.map_or(0, |pending| pending.backup_epoch + RESTORE_STRIDE);
+        let floor = pending.map_or(0, |pending| restored_epoch(pending.backup_epoch, now));
         let epoch = (folded.pools.epoch + 1).max(floor);
         let profile = settings.profile;
         let mut engine = Self {
@@ -98,12 +106,18 @@ impl Engine {
             now,
             live_now: LiveTime::default(),
             epoch,
-            restored: pending.is_some(),
+            restored_epoch: if pending.is_some() {
+                epoch
+            } else {
+                folded.restored_epoch
+            },
             catalog: folded.catalog,
             pools: folded.pools,
             leases: LeaseTable::new(profile),
             live_deadline: None,
             workflows: folded.workflows,
+            by_end: ByEnd::new(),
+            reading: Arc::new(()),
             exclusive: HashMap::new(),
             prepared: HashMap::new(),
             sessions: Sessions::default(),
@@ -132,28 +146,40 @@ impl Engine {
         if let Some(pending) = pending {
             engine.mark_restored(pending.backup_epoch, pending.audit_head);
         }
-        // Ended workflows first: their views need no more than the fold.
-        for (id, slot) in &engine.workflows {
-            if let Slot::Open(workflow) = slot
-                && workflow.is_ended()
-            {
-                closed_views.push((id.clone(), closed(workflow, engine.view(workflow))));
-            }
-        }
-        for (id, view) in closed_views {
-            engine.workflows.insert(id, Slot::Closed(Box::new(view)));
+        engine.put_ended_away();
+        for stream in folded.leftover {
+            engine.streams.remove(stream);
         }
         engine.resume_leases();
         let mut batch = engine.streams.take(now);
         batch.clear_restore = pending.is_some();
         engine.store.append(&batch).map_err(RecoverError::Store)?;
         engine.streams.committed(&batch);
+        if let Some(mirror) = &engine.settings.mirror {
+            mirror.engine_begins();
+        }
+        engine.copy(&batch);
         tracing::info!(
             epoch,
             workflows = engine.workflows.len(),
             "the coordinator begins"
         );
         Ok(engine)
+    }
+
+    /// Ended workflows need no more than a summary of what they folded to.
+    fn put_ended_away(&mut self) {
+        let mut all = Vec::new();
+        for (id, slot) in &self.workflows {
+            if let Slot::Open(workflow) = slot
+                && workflow.is_ended()
+            {
+                all.push((id.clone(), Ended::new(workflow, self.view(workflow))));
+            }
+        }
+        for (id, ended) in all {
+            self.keep_ended(&id, ended);
+        }
     }
 
     fn mark_restored(&mut self, backup_epoch: u64, audit_head: drover_core::stream::Head) {
@@ -225,6 +251,12 @@ impl Engine {
     }
 }
 
+/// The epoch after a restore: higher than any that followed the backup, also when the same backup was restored before.
+fn restored_epoch(backup_epoch: u64, now: Timestamp) -> u64 {
+    let milliseconds = u64::try_from(now.0 / 1000).unwrap_or(0);
+    (backup_epoch + RESTORE_STRIDE).max(milliseconds)
+}
+
 /// What the lease table needs to know of a lease that was granted before.
 fn resumed_offer(workflow: &Workflow, step: usize, fence: Fence) -> Offer {
     let node = &workflow.plan.nodes[step];
@@ -255,7 +287,18 @@ impl Folded {
         let head = found.records.last().map(Record::head);
         match &found.stream {
             StreamId::Audit => {
-                if let Some(why) = found.damage {
+                let (workflows, restored) = (&mut self.workflows, &mut self.restored_epoch);
+                let folded = each(&found, |entry: Recorded<AuditEvent>| {
+                    match entry.body {
+                        AuditEvent::Retired(tombstone) => {
+                            workflows.insert(tombstone.workflow, Slot::Retired(entry.seq));
+                        }
+                        AuditEvent::Restored { epoch, .. } => *restored = (*restored).max(epoch),
+                        AuditEvent::Acted { .. } => {}
+                    }
+                    Ok(())
+                });
+                if let Err(why) = folded {
                     self.damage = Some(RecoverError::Damaged {
                         stream: found.stream,
                         why,
@@ -289,6 +332,10 @@ impl Folded {
                     });
                     return;
                 }
+            }
+            // The audit stream comes first, and with it the tombstones.
+            StreamId::Workflow(id) if self.workflows.contains_key(id) => {
+                self.leftover.push(found.stream.clone());
             }
             StreamId::Workflow(id) => {
                 let slot = match fold_found(&found, &self.catalog) {

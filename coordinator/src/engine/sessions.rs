@@ -162,7 +162,7 @@ impl Engine {
                 now: self.now,
                 profile: *self.leases.profile(),
                 verdicts,
-                resend_kept: self.restored,
+                resend_kept: hello.last_epoch < self.restored_epoch,
             },
         );
         self.repeat_commands(hello);
@@ -366,7 +366,7 @@ impl Engine {
     fn locate(&self, attempt: &AttemptRef) -> Option<usize> {
         match self.workflows.get(&attempt.workflow)? {
             Slot::Open(workflow) => workflow.plan.index_of(attempt.step.as_str()),
-            Slot::Closed(_) | Slot::Quarantined(_) => None,
+            Slot::Ended(_) | Slot::Retired(_) | Slot::Quarantined(_) => None,
         }
     }
 
@@ -521,7 +521,11 @@ impl Engine {
                 };
                 self.verdict_of(&attempt.workflow, input)
             }
-            None if matches!(self.workflows.get(&attempt.workflow), Some(Slot::Closed(_))) => {
+            None if matches!(
+                self.workflows.get(&attempt.workflow),
+                Some(Slot::Ended(_) | Slot::Retired(_))
+            ) =>
+            {
                 Verdict::Completed
             }
             None => Verdict::Superseded,

@@ -75,7 +75,17 @@ impl Engine {
                     Digest::of_json(&created.input),
                 )
             }
-            Slot::Closed(closed) => (Arc::clone(&closed.definition), closed.version, closed.input),
+            Slot::Ended(ended) => (Arc::clone(&ended.definition), ended.version, ended.input),
+            Slot::Retired(entry) => {
+                return Some(Err(Refusal::new(
+                    Kind::Refused,
+                    "id-used",
+                    format!(
+                        "the id was used: {}; choose another id",
+                        self.retired(id, *entry)
+                    ),
+                )));
+            }
             Slot::Quarantined(why) => {
                 return Some(Err(Refusal::new(
                     Kind::Refused,
@@ -205,7 +215,7 @@ impl Engine {
             .push_events(&StreamId::Workflow(id.clone()), &decision.events);
         self.effects(id, &decision.events);
         let entry = AuditEvent::Acted {
-            act: "workflow.start".to_owned(),
+            act: drover_core::audit::WORKFLOW_START.to_owned(),
             target: id.to_string(),
             reason,
             message: definition,

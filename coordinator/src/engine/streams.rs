@@ -22,6 +22,7 @@ struct Pending {
 pub(super) struct Streams {
     heads: HashMap<StreamId, Head>,
     pending: BTreeMap<StreamId, Pending>,
+    removed: Vec<StreamId>,
 }
 
 impl Streams {
@@ -76,6 +77,11 @@ impl Streams {
         pending.count += 1;
     }
 
+    /// A stream is taken away; nothing is on its way to it.
+    pub(super) fn remove(&mut self, stream: StreamId) {
+        self.removed.push(stream);
+    }
+
     fn pending_of(&mut self, stream: &StreamId) -> &mut Pending {
         if !self.pending.contains_key(stream) {
             self.pending.insert(stream.clone(), Pending::default());
@@ -87,7 +93,7 @@ impl Streams {
 
     /// True when nothing is on its way.
     pub(super) fn is_clean(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.removed.is_empty()
     }
 
     /// Everything on its way, as one batch.
@@ -101,6 +107,7 @@ impl Streams {
             .collect();
         Batch {
             records,
+            removed: std::mem::take(&mut self.removed),
             mark: Some(mark),
             clear_restore: false,
         }
@@ -110,6 +117,9 @@ impl Streams {
     pub(super) fn committed(&mut self, batch: &Batch) {
         for (stream, record) in &batch.records {
             self.heads.insert(stream.clone(), record.head());
+        }
+        for stream in &batch.removed {
+            self.heads.remove(stream);
         }
     }
 }

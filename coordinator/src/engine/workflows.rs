@@ -16,7 +16,8 @@ use drover_core::{
 use tokio::sync::watch;
 
 use super::{
-    Closed, Engine, Slot,
+    Engine, Slot,
+    ended::Ended,
     matching::{QueueKey, QueueNeed},
     messages::{ActOn, Follower, Page, ToWorker},
 };
@@ -133,14 +134,12 @@ impl Engine {
     pub(super) fn open(&self, id: &WorkflowId) -> Result<&Workflow, Refusal> {
         match self.workflows.get(id) {
             Some(Slot::Open(workflow)) => Ok(workflow),
-            Some(Slot::Closed(closed)) => Err(Refusal::new(
+            Some(Slot::Ended(ended)) => Err(Refusal::new(
                 Kind::Refused,
                 "ended",
-                format!(
-                    "{id} has ended ({}); nothing can be changed",
-                    closed.view.state
-                ),
+                format!("{id} has ended ({}); nothing can be changed", ended.state),
             )),
+            Some(Slot::Retired(entry)) => Err(self.retired(id, *entry)),
             Some(Slot::Quarantined(why)) => Err(Refusal::new(
                 Kind::Refused,
                 "quarantined",
@@ -154,12 +153,13 @@ impl Engine {
         match self.workflows.get(id) {
             None => Err(Refusal::not_found("workflow", id.as_str())),
             Some(Slot::Open(workflow)) => Ok(self.view(workflow)),
-            Some(Slot::Closed(closed)) => {
+            Some(Slot::Retired(entry)) => Err(self.retired(id, *entry)),
+            Some(Slot::Ended(ended)) => {
                 match super::recover::fold(&*self.store, &self.catalog, id) {
                     Ok(workflow) => Ok(self.view(&workflow)),
                     Err(why) => {
                         tracing::error!(workflow = %id, why, "an ended workflow no longer folds");
-                        Ok(closed.view.clone())
+                        Ok(ended.view(id))
                     }
                 }
             }
@@ -207,7 +207,8 @@ impl Engine {
                     strip(&mut view);
                     view
                 }
-                Slot::Closed(closed) => closed.view.clone(),
+                Slot::Ended(ended) => ended.view(id),
+                Slot::Retired(_) => continue,
                 Slot::Quarantined(why) => quarantined(id, why),
             };
             let json = serde_json::to_value(&view).expect("views serialize");
@@ -246,7 +247,8 @@ impl Engine {
             match self.workflows.get(id) {
                 None => return Err(Refusal::not_found("workflow", id.as_str())),
                 Some(Slot::Open(_)) => {}
-                Some(Slot::Closed(_) | Slot::Quarantined(_)) => may_grow = false,
+                Some(Slot::Retired(entry)) => return Err(self.retired(id, *entry)),
+                Some(Slot::Ended(_) | Slot::Quarantined(_)) => may_grow = false,
             }
         }
         let store = Arc::clone(&self.store);
@@ -367,12 +369,11 @@ impl Engine {
         let Some(Slot::Open(workflow)) = self.workflows.get(id) else {
             return;
         };
-        let closed = closed(workflow, self.view(workflow));
-        self.metrics.ended(closed.view.state);
+        let ended = Ended::new(workflow, self.view(workflow));
+        self.metrics.ended(ended.state);
         self.timers.set(id, None);
         self.followers.remove(&StreamId::Workflow(id.clone()));
-        self.workflows
-            .insert(id.clone(), Slot::Closed(Box::new(closed)));
+        self.keep_ended(id, ended);
     }
 
     /// Open workflows by state.
@@ -390,17 +391,6 @@ impl Engine {
             }
         }
         counts
-    }
-}
-
-/// What is kept of a workflow that has ended.
-pub(super) fn closed(workflow: &Workflow, mut view: view::Workflow) -> Closed {
-    strip(&mut view);
-    Closed {
-        definition: Arc::clone(&workflow.created.definition),
-        version: workflow.created.version,
-        input: drover_core::ids::Digest::of_json(&workflow.created.input),
-        view,
     }
 }
 

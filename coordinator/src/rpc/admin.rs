@@ -3,7 +3,7 @@
 use std::{io::Write as _, path::PathBuf};
 
 use drover_core::{
-    audit::AuditEvent,
+    audit::{AuditCheck, AuditEvent},
     backup::{ChainCheck, Decoder, Encoder, Summary},
     stream::{Head, StreamId},
 };
@@ -171,6 +171,28 @@ impl v1::admin_service_server::AdminService for Service {
         Ok(Response::new(report))
     }
 
+    async fn get_backup_status(
+        &self,
+        _: Request<v1::GetBackupStatusRequest>,
+    ) -> Result<Response<v1::BackupStatus>, Status> {
+        let Some(status) = &self.0.backup else {
+            return Ok(Response::new(v1::BackupStatus::default()));
+        };
+        let report = status.report();
+        Ok(Response::new(v1::BackupStatus {
+            folder: report.folder.display().to_string(),
+            lag: prost_types::Duration::try_from(report.lag).ok(),
+            failure: report
+                .failure
+                .map(|(code, message)| convert::stored_failure(code, message)),
+            streams: report.streams,
+            records: report.records,
+            bytes: report.bytes,
+            epoch: report.epoch,
+            at: report.at.map(convert::timestamp),
+        }))
+    }
+
     async fn get_version(
         &self,
         _: Request<v1::GetVersionRequest>,
@@ -182,13 +204,9 @@ impl v1::admin_service_server::AdminService for Service {
             started_at: Some(convert::timestamp(status.started_at)),
             now: Some(convert::timestamp(status.now)),
             free_bytes: status.free_bytes.unwrap_or(0),
-            storage: status.storage.map(|(code, message)| v1::Failure {
-                code: code.to_owned(),
-                certainty: v1::Certainty::Refused.into(),
-                message,
-                attempt: 0,
-                retry_after: None,
-            }),
+            storage: status
+                .storage
+                .map(|(code, message)| convert::stored_failure(code, message)),
         }))
     }
 }
@@ -219,7 +237,11 @@ fn verify(snapshot: &Snapshot, key: Option<&SigningKey>) -> Result<v1::AuditRepo
     let mut check = ChainCheck::default();
     let mut faults = Vec::new();
     let mut broken = None;
+    let mut audit = AuditCheck::default();
     walk(snapshot, |stream, record| {
+        if *stream == StreamId::Audit {
+            record.lines().for_each(|line| audit.take(line));
+        }
         if broken.as_ref() == Some(stream) {
             return Ok(());
         }
@@ -250,6 +272,16 @@ fn verify(snapshot: &Snapshot, key: Option<&SigningKey>) -> Result<v1::AuditRepo
             });
         }
     }
+    faults.extend(
+        audit
+            .faults(check.heads())
+            .into_iter()
+            .map(|fault| v1::AuditFault {
+                stream: fault.stream.to_string(),
+                seq: 1,
+                message: fault.message,
+            }),
+    );
     let head = check.head(&StreamId::Audit);
     Ok(v1::AuditReport {
         streams: check.streams() as u64,

@@ -31,6 +31,17 @@ fn invalid(what: impl std::fmt::Display) -> Refusal {
     Refusal::new(Kind::Invalid, "protocol", what.to_string())
 }
 
+/// What the coordinator's disks refuse, and why.
+pub(super) fn stored_failure(code: &str, message: String) -> v1::Failure {
+    v1::Failure {
+        code: code.to_owned(),
+        certainty: v1::Certainty::Refused.into(),
+        message,
+        attempt: 0,
+        retry_after: None,
+    }
+}
+
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: time.0.div_euclid(1_000_000),

@@ -50,6 +50,8 @@ pub struct Shared {
     pub signing_key: Option<SigningKey>,
     /// Where uploads are kept while they are checked.
     pub uploads: PathBuf,
+    /// How the continuous backup is, when there is one.
+    pub backup: Option<Arc<crate::backup::Status>>,
 }
 
 /// Every service of the one gRPC port.

@@ -398,7 +398,11 @@ pub(super) async fn follow(
                         .await;
                 let records = match read {
                     Ok(Ok(records)) if !records.is_empty() => records,
-                    Ok(Ok(_)) => return,
+                    Ok(Ok(_)) => {
+                        let gone = "its events were retired while they were read";
+                        drop(to.send(Err(Status::not_found(gone))).await);
+                        return;
+                    }
                     Ok(Err(error)) => {
                         let message = crate::supervise::chain(&error);
                         drop(to.send(Err(Status::unavailable(message))).await);

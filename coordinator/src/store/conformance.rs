@@ -42,6 +42,7 @@ pub(super) fn run<P: Reopen>(place: &dyn Fn() -> P) {
     reading_begins_with_the_record_that_holds_the_event(&place());
     a_batch_that_does_not_continue_is_refused_and_changes_nothing(&place());
     the_mark_is_the_last_one(&place());
+    a_stream_that_is_removed_is_gone_and_its_neighbours_stay(&place());
 }
 
 fn empty_is_empty<P: Reopen>(place: &P) {
@@ -164,7 +165,7 @@ fn a_batch_that_does_not_continue_is_refused_and_changes_nothing<P: Reopen>(plac
         let batch = Batch {
             records: vec![(workflow("m2"), good.clone()), (workflow("m1"), bad)],
             mark: Some(Timestamp(7)),
-            clear_restore: false,
+            ..Batch::default()
         };
         assert!(matches!(
             store.append(&batch),
@@ -194,5 +195,54 @@ fn the_mark_is_the_last_one<P: Reopen>(place: &P) {
         drop(store);
         assert_eq!(place.open().mark().unwrap(), Some(Timestamp(mark)));
     }
+    place.after_all();
+}
+
+fn a_stream_that_is_removed_is_gone_and_its_neighbours_stay<P: Reopen>(place: &P) {
+    let names = ["a", "a-b", "ab"];
+    let first = Record::chain(&Head::EMPTY, 2, lines(2, 3000));
+    let second = Record::chain(&first.head(), 1, lines(1, 9000));
+    let both = |name: &str| {
+        [
+            (workflow(name), first.clone()),
+            (workflow(name), second.clone()),
+        ]
+    };
+    let store = place.open();
+    let batch = Batch {
+        records: names.into_iter().flat_map(both).collect(),
+        ..Batch::default()
+    };
+    store.append(&batch).unwrap();
+    drop(store);
+    // The tombstone comes with it: both or neither.
+    let tombstone = Record::chain(&Head::EMPTY, 1, lines(1, 20));
+    let store = place.open();
+    let batch = Batch {
+        records: vec![(StreamId::Audit, tombstone)],
+        removed: vec![workflow("a")],
+        ..Batch::default()
+    };
+    store.append(&batch).unwrap();
+    drop(store);
+    let store = place.open();
+    assert!(store.read(&workflow("a"), 1, 10).unwrap().is_empty());
+    let mut found = Vec::new();
+    store
+        .scan(&mut |stream| found.push((stream.stream, stream.records.len())))
+        .unwrap();
+    let expected = [
+        (StreamId::Audit, 1),
+        (workflow("a-b"), 2),
+        (workflow("ab"), 2),
+    ];
+    assert_eq!(found, expected);
+    // A stream goes on after a store was opened without looking at it first.
+    let third = Record::chain(&second.head(), 1, lines(1, 10));
+    let batch = Batch {
+        records: vec![(workflow("ab"), third)],
+        ..Batch::default()
+    };
+    store.append(&batch).unwrap();
     place.after_all();
 }

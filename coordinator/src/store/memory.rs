@@ -102,7 +102,9 @@ impl EventStore for MemoryStore {
             .heads
             .lock()
             .expect("no append panics while it holds the heads");
-        let next = next_heads(&heads, batch)?;
+        let next = next_heads(batch, |stream| {
+            Ok(heads.get(stream).copied().unwrap_or(Head::EMPTY))
+        })?;
         let mut disk = self.disk.lock();
         if disk.full {
             return Err(StoreError::Failed {
@@ -116,6 +118,10 @@ impl EventStore for MemoryStore {
                 .entry(stream.clone())
                 .or_default()
                 .insert(record.first, record.clone());
+        }
+        for stream in &batch.removed {
+            disk.records.remove(stream);
+            heads.remove(stream);
         }
         if batch.mark.is_some() {
             disk.mark = batch.mark;

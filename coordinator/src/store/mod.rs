@@ -25,6 +25,8 @@ use drover_core::{
 pub struct Batch {
     /// In order; one stream may occur more than once.
     pub records: Vec<(StreamId, Record)>,
+    /// Streams that are taken away, all of their records; none of them is in `records`.
+    pub removed: Vec<StreamId>,
     /// The domain clock has surely been here.
     pub mark: Option<Timestamp>,
     /// A restore is complete: forget that it was under way.
@@ -35,7 +37,10 @@ impl Batch {
     /// True when there is nothing to make durable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.mark.is_none() && !self.clear_restore
+        self.records.is_empty()
+            && self.removed.is_empty()
+            && self.mark.is_none()
+            && !self.clear_restore
     }
 }
 
@@ -59,7 +64,7 @@ pub enum StoreError {
     },
     /// It was written by a later version.
     #[error(
-        "the data folder {folder} has format {found}; this version knows up to {known}: use a newer coordinator"
+        "the data folder {folder} has format {found} and this version knows up to {known}: start the newer coordinator that wrote it, or fill an empty folder from a backup that was made before the upgrade"
     )]
     Newer {
         /// Which folder.
@@ -151,16 +156,15 @@ pub trait EventStore: Send + Sync {
 
 /// Checks that a batch continues the streams it appends to, and gives their new heads.
 fn next_heads(
-    heads: &BTreeMap<StreamId, Head>,
     batch: &Batch,
+    mut known: impl FnMut(&StreamId) -> Result<Head, StoreError>,
 ) -> Result<BTreeMap<StreamId, Head>, StoreError> {
     let mut next: BTreeMap<StreamId, Head> = BTreeMap::new();
     for (stream, record) in &batch.records {
-        let head = next
-            .get(stream)
-            .or_else(|| heads.get(stream))
-            .copied()
-            .unwrap_or(Head::EMPTY);
+        let head = match next.get(stream) {
+            Some(head) => *head,
+            None => known(stream)?,
+        };
         if record.first != head.seq + 1 {
             let source = ChainError::Gap {
                 expected: head.seq + 1,

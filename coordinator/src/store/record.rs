@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use drover_core::{ids::Digest, stream::Record};
+use drover_core::{
+    ids::Digest,
+    stream::{Head, Record},
+};
 
 /// The largest value of one key.
 pub(super) const VALUE_BYTES_MAX: usize = 4096;
@@ -87,6 +90,14 @@ impl Decoder {
         self.first
     }
 
+    /// The head after this record; its lines are not needed for that.
+    pub(super) fn head(&self) -> Head {
+        Head {
+            seq: self.first + u64::from(self.count) - 1,
+            hash: self.hash,
+        }
+    }
+
     /// Ends with the last chunk.
     pub(super) fn end(self) -> Result<Record, String> {
         if self.lines.len() != self.length {
@@ -108,8 +119,6 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use drover_core::stream::Head;
-
     use super::*;
 
     fn round_trip(bytes: usize) {

@@ -31,7 +31,8 @@ use super::{
     verify,
 };
 
-const FORMAT: u32 = 1;
+/// 2: streams may be gone, with a tombstone in the audit stream. A folder of format 1 is one without tombstones.
+const FORMAT: u32 = 2;
 const CACHE_BYTES: u64 = 64 << 20;
 const MARK: &[u8] = b"\0mark";
 const RESTORE: &[u8] = b"\0restore";
@@ -47,6 +48,7 @@ pub struct SledStore {
     folder: PathBuf,
     db: sled::Db,
     log: File,
+    /// Heads of streams that were appended to; the others are looked up when they are.
     heads: Mutex<BTreeMap<StreamId, Head>>,
     _lock: File,
 }
@@ -84,23 +86,38 @@ impl SledStore {
         for folder in [path.as_path(), folder] {
             sync_folder(folder)?;
         }
-        let store = Self {
+        Ok(Self {
             folder: folder.to_path_buf(),
             db,
             log,
             heads: Mutex::new(BTreeMap::new()),
             _lock: lock,
+        })
+    }
+
+    /// The end of a stream, from its last record.
+    fn find_head(&self, stream: &StreamId) -> Result<Head, StoreError> {
+        let damaged = |message: String| StoreError::Failed {
+            folder: self.folder.display().to_string(),
+            what: "read",
+            source: message.into(),
         };
-        let mut heads = BTreeMap::new();
-        store.scan(&mut |found| {
-            let head = found.records.last().map_or(Head::EMPTY, Record::head);
-            heads.insert(found.stream, head);
-        })?;
-        *store
-            .heads
-            .lock()
-            .expect("no append panics while it holds the heads") = heads;
-        Ok(store)
+        let Some(last) = self.db.scan_prefix(key::prefix(stream)).next_back() else {
+            return Ok(Head::EMPTY);
+        };
+        let (last, value) = last.map_err(|source| failed(&self.folder, "read", source))?;
+        let (_, first, chunk) =
+            key::parse(&last).ok_or_else(|| damaged("a key has no known shape".to_owned()))?;
+        let value = match chunk {
+            0 => Some(value),
+            _ => self
+                .db
+                .get(key::key(stream, first, 0))
+                .map_err(|source| failed(&self.folder, "read", source))?,
+        };
+        let value =
+            value.ok_or_else(|| damaged(format!("the record at event {first} has no begin")))?;
+        Ok(Decoder::begin(first, &value).map_err(damaged)?.head())
     }
 
     /// Fills a new data folder from a backup and leaves it ready to be opened: all of it, or nothing that opens.
@@ -173,27 +190,41 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Refuses a folder of a later version, and marks one of an earlier version as this one's: from here on it may hold what
+/// an earlier version does not understand.
 fn check_format(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join("FORMAT");
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
-            Ok(found) if found <= FORMAT => Ok(()),
+            Ok(FORMAT) => Ok(()),
+            Ok(found) if found < FORMAT => {
+                tracing::info!(
+                    found,
+                    now = FORMAT,
+                    "the data folder's format is brought up to date"
+                );
+                write_format(folder)
+            }
             _ => Err(StoreError::Newer {
                 folder: folder.display().to_string(),
                 found: text.trim().chars().take(20).collect(),
                 known: FORMAT,
             }),
         },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut file =
-                File::create(&path).map_err(|source| file_error(&path, "create it", source))?;
-            file.write_all(format!("{FORMAT}\n").as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(|source| file_error(&path, "write it", source))?;
-            sync_folder(folder)
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(folder),
         Err(source) => Err(file_error(&path, "read it", source)),
     }
+}
+
+fn write_format(folder: &Path) -> Result<(), StoreError> {
+    let (staged, path) = (folder.join("FORMAT.new"), folder.join("FORMAT"));
+    let mut file =
+        File::create(&staged).map_err(|source| file_error(&staged, "create it", source))?;
+    file.write_all(format!("{FORMAT}\n").as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|source| file_error(&staged, "write it", source))?;
+    fs::rename(&staged, &path).map_err(|source| file_error(&path, "put it in place", source))?;
+    sync_folder(folder)
 }
 
 fn sync_folder(folder: &Path) -> Result<(), StoreError> {
@@ -227,11 +258,19 @@ impl EventStore for SledStore {
             .heads
             .lock()
             .expect("no append panics while it holds the heads");
-        let next = next_heads(&heads, batch)?;
+        let next = next_heads(batch, |stream| match heads.get(stream) {
+            Some(head) => Ok(*head),
+            None => self.find_head(stream),
+        })?;
         let mut writes = sled::Batch::default();
         for (stream, record) in &batch.records {
             for (chunk, value) in (0..).zip(encode(record)) {
                 writes.insert(key::key(stream, record.first, chunk), value);
+            }
+        }
+        for stream in &batch.removed {
+            for key in self.db.scan_prefix(key::prefix(stream)).keys() {
+                writes.remove(key.map_err(|source| failed(&self.folder, "read", source))?);
             }
         }
         if let Some(mark) = batch.mark {
@@ -245,6 +284,9 @@ impl EventStore for SledStore {
             .map_err(|source| failed(&self.folder, "write", source))?;
         self.sync()?;
         heads.extend(next);
+        for stream in &batch.removed {
+            heads.remove(stream);
+        }
         Ok(())
     }
 
@@ -423,8 +465,21 @@ mod tests {
     fn a_folder_of_a_later_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("FORMAT"), "99\n").unwrap();
-        let error = SledStore::open(folder.path()).err().unwrap();
-        assert!(error.to_string().contains("99"), "{error}");
+        let error = SledStore::open(folder.path()).err().unwrap().to_string();
+        assert!(
+            error.contains("has format 99") && error.contains("from a backup that was made before"),
+            "{error}"
+        );
+        assert!(!folder.path().join("db").exists(), "nothing was touched");
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_version_is_marked_so_that_the_earlier_version_refuses_it() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("FORMAT"), "1\n").unwrap();
+        drop(SledStore::open(folder.path()).unwrap());
+        let format = fs::read_to_string(folder.path().join("FORMAT")).unwrap();
+        assert_eq!(format, format!("{FORMAT}\n"));
     }
 
     #[test]

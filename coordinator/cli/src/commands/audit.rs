@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use drover_core::{
-    backup::{ChainCheck, Decoder},
+    audit::{AuditCheck, AuditFault},
+    backup::{
+        BackupError, ChainCheck, Decoder,
+        against::{Against, Departure, Known},
+    },
     ids::Digest,
-    stream::StreamId,
+    stream::{Head, Record, StreamId},
 };
 use drover_proto::v1;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
@@ -15,6 +19,7 @@ use serde_json::Value;
 use super::Session;
 use crate::{
     args::{AuditCommand, Format, Global},
+    copied::CopiedFolder,
     failure::{Failure, Outcome},
     files,
     output::Output,
@@ -23,11 +28,17 @@ use crate::{
 pub(crate) async fn run(command: AuditCommand, global: &Global) -> Outcome {
     match command {
         AuditCommand::List { follow } => Session::open(global).await?.audit(follow).await,
-        AuditCommand::Verify { file, public_key } => {
+        AuditCommand::Verify {
+            file,
+            against,
+            public_key,
+        } => {
             let key = public_key.as_deref().map(read_key).transpose()?;
-            let report = match &file {
-                Some(path) => of_backup(path)?,
-                None => Session::open(global).await?.of_coordinator().await?,
+            let against = against.as_deref().map(known).transpose()?;
+            let report = match (&file, against) {
+                (Some(path), against) => of_copy(path, against)?,
+                (None, None) => Session::open(global).await?.of_coordinator().await?,
+                (None, Some(known)) => Session::open(global).await?.of_download(known).await?,
             };
             conclude(&report, key.as_ref(), &Output::new(global))
         }
@@ -49,6 +60,26 @@ struct Fault {
     stream: String,
     seq: u64,
     message: String,
+}
+
+impl From<AuditFault> for Fault {
+    fn from(fault: AuditFault) -> Self {
+        Self {
+            stream: fault.stream.to_string(),
+            seq: 1,
+            message: fault.message,
+        }
+    }
+}
+
+impl From<Departure> for Fault {
+    fn from(departure: Departure) -> Self {
+        Self {
+            stream: departure.stream.to_string(),
+            seq: departure.seq,
+            message: departure.message,
+        }
+    }
 }
 
 impl Session {
@@ -106,6 +137,22 @@ impl Session {
         Ok(())
     }
 
+    /// What a coordinator holds is compared here: the copy is on this machine.
+    async fn of_download(&mut self, known: Known) -> Outcome<Report> {
+        let request = v1::BackupRequest {};
+        let mut stream = self.client.admin.backup(request).await?.into_inner();
+        let mut look = Look::new(Some(known));
+        let mut decoder = Decoder::default();
+        let damaged = |error: BackupError| Failure::failed(error.to_string());
+        while let Some(chunk) = stream.message().await? {
+            for (stream, record) in decoder.feed(&chunk.data).map_err(damaged)? {
+                look.take(&stream, &record);
+            }
+        }
+        let summary = decoder.finish().map_err(damaged)?;
+        Ok(look.conclude(summary.audit_head, summary.signature))
+    }
+
     async fn of_coordinator(&mut self) -> Outcome<Report> {
         // Walking a large store takes a while: no deadline.
         let report = self
@@ -133,42 +180,102 @@ impl Session {
     }
 }
 
-/// A backup is checked here, without any coordinator.
-fn of_backup(path: &Path) -> Outcome<Report> {
-    let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
-    let damaged = |error: &dyn std::fmt::Display| Failure::failed(format!("{shown}: {error}"));
-    let mut decoder = Decoder::default();
-    let mut check = ChainCheck::default();
-    let mut faults = Vec::new();
-    for chunk in bytes.chunks(1 << 18) {
-        for (stream, record) in decoder.feed(chunk).map_err(|error| damaged(&error))? {
-            if let Err(error) = check.take(&stream, &record) {
-                faults.push(Fault {
-                    stream: stream.to_string(),
-                    seq: record.first,
-                    message: error.to_string(),
-                });
-            }
+/// What is looked at while records pass.
+struct Look {
+    check: ChainCheck,
+    audit: AuditCheck,
+    against: Option<Against>,
+    faults: Vec<Fault>,
+}
+
+impl Look {
+    fn new(against: Option<Known>) -> Self {
+        Self {
+            check: ChainCheck::default(),
+            audit: AuditCheck::default(),
+            against: against.map(Against::new),
+            faults: Vec::new(),
         }
     }
-    let summary = decoder.finish().map_err(|error| damaged(&error))?;
-    let head = check.head(&StreamId::Audit);
-    if head != summary.audit_head {
-        faults.push(Fault {
-            stream: StreamId::Audit.to_string(),
-            seq: head.seq,
-            message: "the stream does not end where the backup says".to_owned(),
-        });
+
+    fn take(&mut self, stream: &StreamId, record: &Record) {
+        if *stream == StreamId::Audit {
+            record.lines().for_each(|line| self.audit.take(line));
+        }
+        if let Err(error) = self.check.take(stream, record) {
+            self.faults.push(Fault {
+                stream: stream.to_string(),
+                seq: record.first,
+                message: error.to_string(),
+            });
+        }
+        if let Some(against) = &mut self.against {
+            against.take(stream, record);
+        }
     }
-    Ok(Report {
-        streams: check.streams() as u64,
-        records: check.records,
-        events: check.events,
-        head: head.hash.to_string(),
-        signature: summary.signature,
-        faults,
-    })
+
+    /// The audit stream ends where the copy says.
+    fn conclude(mut self, audit_head: Head, signature: String) -> Report {
+        let head = self.check.head(&StreamId::Audit);
+        if head != audit_head {
+            self.faults.push(Fault {
+                stream: StreamId::Audit.to_string(),
+                seq: head.seq,
+                message: "the stream does not end where the backup says".to_owned(),
+            });
+        }
+        let mut faults = self.faults;
+        faults.extend(
+            self.audit
+                .faults(self.check.heads())
+                .into_iter()
+                .map(Fault::from),
+        );
+        let departures = self.against.map(Against::departures).unwrap_or_default();
+        faults.extend(departures.into_iter().map(Fault::from));
+        Report {
+            streams: self.check.streams() as u64,
+            records: self.check.records,
+            events: self.check.events,
+            head: head.hash.to_string(),
+            signature,
+            faults,
+        }
+    }
+}
+
+/// Hands every record of a backup, or of a continuous one's folder, to `visit`; where its audit stream ends, and the
+/// signature of that.
+fn read(path: &Path, mut visit: impl FnMut(&StreamId, &Record)) -> Outcome<(Head, String)> {
+    if path.is_dir() {
+        let folder = CopiedFolder::open(path)?;
+        folder.each(visit)?;
+        return Ok((folder.copied.head(&StreamId::Audit), String::new()));
+    }
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
+    let damaged = |error: BackupError| Failure::failed(format!("{shown}: {error}"));
+    let mut decoder = Decoder::default();
+    for chunk in bytes.chunks(1 << 18) {
+        for (stream, record) in decoder.feed(chunk).map_err(damaged)? {
+            visit(&stream, &record);
+        }
+    }
+    let summary = decoder.finish().map_err(damaged)?;
+    Ok((summary.audit_head, summary.signature))
+}
+
+/// A copy is checked here, without any coordinator.
+fn of_copy(path: &Path, against: Option<Known>) -> Outcome<Report> {
+    let mut look = Look::new(against);
+    let (head, signature) = read(path, |stream, record| look.take(stream, record))?;
+    Ok(look.conclude(head, signature))
+}
+
+fn known(path: &Path) -> Outcome<Known> {
+    let mut known = Known::default();
+    read(path, |stream, record| known.take(stream, record))?;
+    Ok(known)
 }
 
 fn read_key(path: &Path) -> Outcome<VerifyingKey> {

@@ -2,7 +2,11 @@
 
 use drover_proto::v1::{StepState, WorkflowState};
 use serde_json::Value;
-use system_tests::coordinator::Coordinator;
+use system_tests::{
+    coordinator::{Choices, Coordinator},
+    toy::World,
+    worker::ToyWorker,
+};
 
 use crate::command::{Stage, drover};
 
@@ -86,6 +90,55 @@ async fn a_backup_is_verified_and_restored() {
     .out;
     let workflow: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(workflow["state"], "Paused", "{workflow}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_continuous_backup_is_told_verified_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().display().to_string();
+    let coordinator = Coordinator::choosing(Choices {
+        backup: Some(folder.path().to_path_buf()),
+        ..Choices::default()
+    })
+    .await;
+    let address = coordinator.address.to_string();
+    let _worker = ToyWorker::start("w1", coordinator.address, &World::default()).await;
+    let mut client = coordinator.client().await;
+    client.workers(1).await;
+    client
+        .register(1, "  steps:\n    - { id: a, uses: toy.block/1 }\n")
+        .await;
+    client.start("m1").await;
+    client.copied().await;
+    let at = |address: &str, args: &[&str]| drover(&[&["--address", address], args].concat());
+    let told = at(&address, &["backup", "status"]).exits(0).out;
+    assert!(told.contains(&copy) && told.contains("behind"), "{told}");
+    let verified = drover(&["audit", "verify", &copy]).exits(0).out;
+    assert!(verified.contains("4 streams"), "{verified}");
+
+    let empty = Coordinator::start().await;
+    let address = empty.address.to_string();
+    let none = at(&address, &["backup", "status"]).exits(1);
+    assert!(none.err.contains("--backup-dir"), "{}", none.err);
+    let restored = at(&address, &["restore", &copy, "--yes"]).exits(0).out;
+    assert!(
+        restored.contains("1 open workflows are paused"),
+        "{restored}"
+    );
+    at(&address, &["audit", "verify"]).exits(0);
+    // A restore is the one fork that is accepted; a store that knows nothing of it is another one.
+    at(&address, &["audit", "verify", "--against", &copy]).exits(0);
+    let other = Coordinator::start().await;
+    let other = other.address.to_string();
+    let departed = at(&other, &["audit", "verify", "--against", &copy]).exits(1);
+    assert!(
+        departed.out.contains("the copy goes on from here"),
+        "{}",
+        departed.out
+    );
+    let nothing = tempfile::tempdir().unwrap();
+    let shown = nothing.path().display().to_string();
+    at(&address, &["restore", &shown, "--yes"]).exits(2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
