@@ -18,6 +18,7 @@ use crate::{
     clock::Clock,
     engine::{FreeSpace, RecoverError, Settings},
     metrics::Metrics,
+    objects::Objects,
     rpc::{self, Shared, SigningKey},
     supervise::{Handle, Parts, SledFolder, StoreFactory, Supervisor},
 };
@@ -134,9 +135,14 @@ impl Server {
             None => None,
         };
         let metrics = Metrics::default();
+        let objects = Arc::new(Objects::below(
+            &config.data,
+            Arc::clone(&ground.free_space),
+            config.full_space,
+        ));
         let parts = Parts {
             stores: ground.stores,
-            settings: settings(&config, ground.free_space),
+            settings: settings(&config, ground.free_space, Arc::clone(&objects)),
             clock,
             metrics: metrics.clone(),
         };
@@ -151,6 +157,7 @@ impl Server {
             tasks: tasks.clone(),
             signing_key: config.signing_key,
             uploads: config.data.join("uploads"),
+            objects,
         };
         let routes = rpc::routes(shared).await.map_err(StartError::Reflection)?;
         let address = listener.local_addr().map_err(|source| StartError::Listen {
@@ -259,7 +266,11 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-fn settings(config: &Config, free_space: FreeSpace) -> Box<dyn Fn() -> Settings + Send> {
+fn settings(
+    config: &Config,
+    free_space: FreeSpace,
+    objects: Arc<Objects>,
+) -> Box<dyn Fn() -> Settings + Send> {
     let (profile, cancel_grace) = (config.profile, config.cancel_grace);
     let (low_space, full_space) = (config.low_space, config.full_space);
     Box::new(move || Settings {
@@ -268,6 +279,7 @@ fn settings(config: &Config, free_space: FreeSpace) -> Box<dyn Fn() -> Settings 
         low_space,
         full_space,
         free_space: Arc::clone(&free_space),
+        objects: Arc::clone(&objects),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

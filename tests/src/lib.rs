@@ -9,6 +9,8 @@
 
 pub mod client;
 pub mod coordinator;
+pub mod proxy;
+pub mod session;
 pub mod town;
 pub mod toy;
 pub mod worker;

@@ -47,10 +47,8 @@ pub enum Input {
     List {
         /// Only ids after this one.
         after: Option<WorkflowId>,
-        /// At most so many that pass.
+        /// At most so many.
         limit: usize,
-        /// Which of them.
-        query: drover_core::query::Query,
         /// Where the answer goes.
         answer: Answer<Page>,
     },
@@ -258,7 +256,7 @@ pub struct RestoreReport {
 
 /// Some workflows, ordered by id.
 pub struct Page {
-    /// Those that pass.
+    /// As they stand.
     pub workflows: Vec<view::Workflow>,
     /// Where the next page begins, when there is one.
     pub next: Option<WorkflowId>,
@@ -305,7 +303,12 @@ pub enum WorkerAct {
     /// Look only.
     Describe,
     /// No further offers.
-    Drain,
+    Drain {
+        /// Its process ends once it holds nothing.
+        exit: bool,
+    },
+    /// Offers again.
+    Undrain,
     /// It is gone for good.
     DeclareDead,
 }
@@ -319,8 +322,11 @@ pub enum WorkerCommand {
     SetLogLevel(String),
     /// Say what it holds and does.
     DumpState,
-    /// Finish what it has, take nothing more.
-    Drain,
+    /// Finish what it has, take nothing more; with `exit`, end.
+    Drain {
+        /// Nothing is left to finish.
+        exit: bool,
+    },
 }
 
 /// The brake, and what it reaches.
@@ -358,6 +364,8 @@ pub struct Hello {
     pub spool: Arc<str>,
     /// Openings of the spool.
     pub spool_counter: u64,
+    /// Version of the protocol that the session speaks.
+    pub protocol: u32,
     /// Build of its program.
     pub build: String,
     /// Kinds it serves.
@@ -370,6 +378,8 @@ pub struct Hello {
     pub credits: BTreeMap<String, u32>,
     /// Highest epoch it has seen.
     pub last_epoch: u64,
+    /// The stream before goes on until this one is welcomed.
+    pub hand_over: bool,
     /// Attempts that run there.
     pub held: Vec<AttemptRef>,
     /// Attempts whose results follow.
@@ -425,6 +435,8 @@ pub enum ToWorker {
         verdicts: Vec<(AttemptRef, Verdict)>,
         /// Offer kept results again.
         resend_kept: bool,
+        /// Version of the protocol that the session speaks.
+        protocol: u32,
     },
     /// The answer to a beat.
     BeatReply {

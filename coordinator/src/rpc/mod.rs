@@ -5,6 +5,8 @@ mod admin;
 mod convert;
 mod definition;
 mod fleet;
+mod list;
+mod objects;
 mod session;
 mod status;
 mod workflow;
@@ -24,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, service::Routes};
 
 use crate::{
+    objects::Objects,
     refusal::{Kind, Refusal},
     supervise::Handle,
 };
@@ -48,6 +51,8 @@ pub struct Shared {
     pub signing_key: Option<SigningKey>,
     /// Where uploads are kept while they are checked.
     pub uploads: PathBuf,
+    /// Large outputs.
+    pub objects: Arc<Objects>,
 }
 
 /// Every service of the one gRPC port.

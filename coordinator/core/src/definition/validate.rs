@@ -62,7 +62,9 @@ pub fn output_readers<'a>(definition: &'a Definition, step: &str) -> Vec<&'a Nod
         .collect()
 }
 
-fn node_reads(node: &Node) -> BTreeSet<Read> {
+/// The steps whose outputs a node reads, to begin.
+#[must_use]
+pub fn node_reads(node: &Node) -> BTreeSet<Read> {
     let mut reads = BTreeSet::new();
     if let Action::Run { with, .. } = &node.action {
         reads.extend(with.reads());

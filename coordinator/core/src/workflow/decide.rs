@@ -8,6 +8,7 @@ use super::{
     act, advance, attempt, due,
     event::{Body, Created, Event},
     input::{Env, Input, Reply},
+    objects,
     state::{Course, Workflow},
 };
 use crate::ids::Actor;
@@ -54,10 +55,9 @@ impl Workflow {
         turn.settle();
         let reply = turn.handle(input);
         turn.settle();
-        Decision {
-            events: turn.events,
-            reply,
-        }
+        let events = turn.events;
+        self.put_down();
+        Decision { events, reply }
     }
 
     /// What [`Workflow::react`] would come to. Changes nothing.
@@ -137,6 +137,10 @@ impl Turn<'_> {
             } => attempt::lost(self, step, fence, reason),
             Input::HeartbeatTimedOut { step, fence } => {
                 attempt::heartbeat_timed_out(self, step, fence)
+            }
+            Input::ObjectUnreadable { object, message } => {
+                objects::unreadable(self, object, &message);
+                Reply::Noted
             }
             Input::Restored { head } => {
                 if !self.workflow.is_ended() {

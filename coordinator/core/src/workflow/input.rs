@@ -8,6 +8,7 @@ use super::event::StepFailure;
 use crate::{
     declaration::LossPolicy,
     ids::{Actor, Digest, Fence, InstallationName, KindRef, PoolName, StepId, WorkerId},
+    object::ObjectRef,
     time::Timestamp,
 };
 
@@ -115,6 +116,13 @@ pub enum Input {
         /// Of the attempt.
         fence: Fence,
     },
+    /// A large output that steps wait for cannot be read.
+    ObjectUnreadable {
+        /// Which.
+        object: ObjectRef,
+        /// Why, one sentence.
+        message: String,
+    },
     /// The store was restored from a backup.
     Restored {
         /// Hash of the stream's head in the backup.
@@ -138,6 +146,13 @@ pub enum Outcome {
     Output {
         /// What later steps read.
         output: Value,
+        /// The world already was so.
+        observed: bool,
+    },
+    /// Well, with an output that is too large for an event. The object is durable.
+    Object {
+        /// Where it lies.
+        object: ObjectRef,
         /// The world already was so.
         observed: bool,
     },
@@ -244,6 +259,8 @@ pub struct Offer {
     pub checkpoint: Option<Arc<Value>>,
     /// Output of the step, for compensations.
     pub output: Option<Arc<Value>>,
+    /// Where that output lies when it is too large for an event.
+    pub object: Option<ObjectRef>,
     /// Prefix of every idempotency key.
     pub idempotency_prefix: String,
     /// Domain time for the attempt.

@@ -22,6 +22,7 @@ mod due;
 pub mod event;
 pub mod hold;
 pub mod input;
+mod objects;
 mod ready;
 pub mod state;
 

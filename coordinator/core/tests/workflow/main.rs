@@ -5,6 +5,7 @@ mod common;
 
 mod failures;
 mod holding;
+mod objects;
 mod operators;
 mod order;
 mod unwinding;
