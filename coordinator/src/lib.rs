@@ -4,6 +4,7 @@ pub mod backup;
 pub mod clock;
 pub mod engine;
 pub mod metrics;
+pub mod objects;
 pub mod program;
 pub mod refusal;
 pub mod rpc;

@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     engine::{FreeSpace, RecoverError, Settings, ended::Retention},
     metrics::Metrics,
+    objects::Objects,
     rpc::{self, Shared, SigningKey},
     supervise::{Handle, Parts, SledFolder, StoreFactory, Supervisor},
 };
@@ -141,9 +142,14 @@ impl Server {
         let metrics = Metrics::default();
         let (mirror, thread) = config.backup.clone().map(Mirror::start).unzip();
         let backup = mirror.as_ref().map(|mirror| Arc::clone(mirror.status()));
+        let objects = Arc::new(Objects::below(
+            &config.data,
+            Arc::clone(&ground.free_space),
+            config.full_space,
+        ));
         let parts = Parts {
             stores: ground.stores,
-            settings: settings(&config, ground.free_space, mirror),
+            settings: settings(&config, ground.free_space, mirror, Arc::clone(&objects)),
             clock,
             metrics: metrics.clone(),
             backup: thread,
@@ -160,6 +166,7 @@ impl Server {
             signing_key: config.signing_key,
             uploads: config.data.join("uploads"),
             backup: backup.clone(),
+            objects,
         };
         let routes = rpc::routes(shared).await.map_err(StartError::Reflection)?;
         let address = listener.local_addr().map_err(|source| StartError::Listen {
@@ -251,7 +258,6 @@ impl Server {
     }
 }
 
-<<<<<<< HEAD
 /// How connections are served: dead ones are found out.
 #[must_use]
 pub fn transport() -> tonic::transport::Server {
@@ -260,9 +266,6 @@ pub fn transport() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
-async fn ready(State(metrics): State<Metrics>) -> (StatusCode, &'static str) {
-    if metrics.is_engine_up() {
-=======
 /// What the probes look at.
 #[derive(Clone)]
 struct Probed {
@@ -286,7 +289,6 @@ async fn health(State(probed): State<Probed>) -> String {
 
 async fn ready(State(probed): State<Probed>) -> (StatusCode, &'static str) {
     if probed.metrics.is_engine_up() {
->>>>>>> storage
         (StatusCode::OK, "ok\n")
     } else {
         (
@@ -306,6 +308,7 @@ fn settings(
     config: &Config,
     free_space: FreeSpace,
     mirror: Option<Mirror>,
+    objects: Arc<Objects>,
 ) -> Box<dyn Fn() -> Settings + Send> {
     let retention = config.retention;
     let (profile, cancel_grace) = (config.profile, config.cancel_grace);
@@ -318,6 +321,7 @@ fn settings(
         free_space: Arc::clone(&free_space),
         retention,
         mirror: mirror.clone(),
+        objects: Arc::clone(&objects),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

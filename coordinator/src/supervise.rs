@@ -152,14 +152,9 @@ impl Supervisor {
     ///
     /// # Errors
     /// When the first engine does not begin.
-<<<<<<< HEAD
-    pub fn start(parts: Parts) -> Result<Self, RecoverError> {
-        let (handle, queue) = queue();
-=======
     pub fn start(mut parts: Parts) -> Result<Self, RecoverError> {
         let backup = parts.backup.take();
-        let (inputs, queue) = mpsc::channel(QUEUE);
->>>>>>> storage
+        let (handle, queue) = queue();
         let (ready, first) = std::sync::mpsc::channel();
         let thread = thread::Builder::new()
             .name("engine".to_owned())
@@ -173,15 +168,11 @@ impl Supervisor {
             })
             .expect("the system gives one more thread");
         match first.recv() {
-<<<<<<< HEAD
-            Ok(Ok(())) => Ok(Self { handle, thread }),
-=======
             Ok(Ok(())) => Ok(Self {
-                handle: Handle { inputs },
+                handle,
                 thread,
                 backup,
             }),
->>>>>>> storage
             Ok(Err(error)) => Err(error),
             Err(_) => unreachable!("the thread says how the first start went before it ends"),
         }

@@ -143,10 +143,10 @@ async fn a_drained_worker_finishes_what_it_has_and_takes_nothing_new() {
     let (_coordinator, mut worker, world, mut client) = set_up(BLOCK).await;
     client.start("m1").await;
     client.until_step("m1", "a", StepState::Running).await;
-    let request = v1::WorkerRequest {
+    let request = v1::DrainWorkerRequest {
         id: "w1".into(),
         reason: "new build".into(),
-        dry_run: false,
+        ..v1::DrainWorkerRequest::default()
     };
     client.fleet.drain_worker(request).await.unwrap();
     world.release("a");

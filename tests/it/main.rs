@@ -4,12 +4,16 @@
 
 mod acts;
 mod backup;
+mod builds;
+mod drain;
 mod earlier;
 mod items;
 mod leases;
 mod lifecycle;
 mod operators;
 mod outages;
+mod outputs;
 mod replan;
 mod retention;
 mod storage;
+mod streams;

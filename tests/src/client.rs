@@ -209,6 +209,36 @@ impl Client {
         assert_eq!(report.faults, [], "{report:?}");
     }
 
+    /// A step's output, wherever it lies.
+    pub async fn output(&mut self, id: &str, step: &str) -> Result<Value, Status> {
+        let request = v1::ReadOutputRequest {
+            id: id.to_owned(),
+            step: step.to_owned(),
+        };
+        let mut parts = self.workflows.read_output(request).await?.into_inner();
+        let mut text = Vec::new();
+        while let Some(part) = parts.message().await? {
+            text.extend(part.data);
+        }
+        Ok(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// What a connected worker says it holds and does.
+    pub async fn dump(&mut self, worker: &str) -> Result<Value, Status> {
+        let request = v1::CommandWorkerRequest {
+            id: worker.to_owned(),
+            command: v1::WorkerCommand::DumpState.into(),
+            ..v1::CommandWorkerRequest::default()
+        };
+        let answer = self
+            .fleet
+            .command_worker(request)
+            .await?
+            .into_inner()
+            .answer;
+        Ok(serde_json::from_slice(&answer.unwrap_or_default().text).unwrap())
+    }
+
     /// The history so far.
     pub async fn history(&mut self, id: &str) -> String {
         let request = v1::ReadHistoryRequest {

@@ -96,6 +96,12 @@ impl Coordinator {
         Self::on(Keeps::Folder, profile).await
     }
 
+    /// Ends it, and begins it again with another profile.
+    pub async fn begin_with(&mut self, profile: Profile) {
+        self.profile = profile;
+        self.begin().await;
+    }
+
     /// On a disk in memory, which has as much space as `free_space` says.
     pub async fn in_memory(disk: &Disk, free_space: FreeSpace) -> Self {
         Self::on(Keeps::Memory(disk.clone(), free_space), Profile::TEST).await

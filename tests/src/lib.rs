@@ -11,6 +11,8 @@ pub mod client;
 pub mod coordinator;
 pub mod copied;
 pub mod fixture;
+pub mod proxy;
+pub mod session;
 pub mod town;
 pub mod toy;
 pub mod worker;

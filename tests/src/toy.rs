@@ -194,6 +194,109 @@ impl Step<World> for Echo {
     }
 }
 
+/// A newer version of [`Echo`], which answers louder.
+pub struct EchoTwo;
+
+impl Step<World> for EchoTwo {
+    type Params = Note;
+    type Output = Note;
+
+    const DECLARATION: Declaration = Declaration {
+        version: 2,
+        ..Echo::DECLARATION
+    };
+
+    async fn pre(&self, _: &Context<World>, _: &Note) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn run(&self, ctx: &Context<World>, params: &Note) -> Result<Note, StepError> {
+        ctx.ports().entered(ctx.step());
+        Ok(Note {
+            text: params.text.to_uppercase(),
+        })
+    }
+
+    async fn observe(&self, _: &Context<World>, _: &Note) -> Result<Observed<Note>, StepError> {
+        Ok(Observed::NotDone)
+    }
+}
+
+/// [`Block`] that nobody else may go on with for an hour.
+pub struct Surgery;
+
+impl Step<World> for Surgery {
+    type Params = Note;
+    type Output = Note;
+
+    const DECLARATION: Declaration = Declaration {
+        loss_policy: LossPolicy::FinishCritical {
+            max: Duration::from_secs(3600),
+        },
+        ..declare("toy.surgery", Compensation::Undo, MAKE)
+    };
+
+    async fn pre(&self, ctx: &Context<World>, params: &Note) -> Result<(), StepError> {
+        Block.pre(ctx, params).await
+    }
+
+    async fn run(&self, ctx: &Context<World>, params: &Note) -> Result<Note, StepError> {
+        Block.run(ctx, params).await
+    }
+
+    async fn observe(
+        &self,
+        ctx: &Context<World>,
+        params: &Note,
+    ) -> Result<Observed<Note>, StepError> {
+        Block.observe(ctx, params).await
+    }
+
+    async fn compensate(&self, ctx: &Context<World>, params: &Note) -> Result<(), StepError> {
+        Block.compensate(ctx, params).await
+    }
+}
+
+/// How much to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Amount {
+    /// Bytes of text.
+    pub bytes: usize,
+}
+
+/// Gives much; what it is taken back with shows in its ledger entry.
+pub struct Large;
+
+impl Step<World> for Large {
+    type Params = Amount;
+    type Output = Note;
+
+    const DECLARATION: Declaration = declare("toy.large", Compensation::Undo, MAKE);
+
+    async fn pre(&self, _: &Context<World>, _: &Amount) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn run(&self, ctx: &Context<World>, params: &Amount) -> Result<Note, StepError> {
+        ctx.ports().entered(ctx.step());
+        Ok(Note {
+            text: "abcdefgh".repeat(params.bytes / 8),
+        })
+    }
+
+    async fn observe(&self, _: &Context<World>, _: &Amount) -> Result<Observed<Note>, StepError> {
+        Ok(Observed::NotDone)
+    }
+
+    async fn compensate(&self, ctx: &Context<World>, _: &Amount) -> Result<(), StepError> {
+        let bytes = ctx.output::<Note>().map_or(0, |note| note.text.len());
+        let permit = ctx.permit("remove").await?;
+        ctx.ports().remove(&format!("{bytes} bytes"), permit);
+        Ok(())
+    }
+}
+
 const MAKE: &[Effect] = &[Effect::once("make"), Effect::once("remove")];
 
 /// Makes a thing named after its step; takes it back.
@@ -391,7 +494,9 @@ pub fn registry() -> Registry<World> {
     registry.register(Make).unwrap();
     registry.register(Block).unwrap();
     registry.register(Keep).unwrap();
+    registry.register(Large).unwrap();
     registry.register(Leak).unwrap();
     registry.register(Panic).unwrap();
+    registry.register(Surgery).unwrap();
     registry
 }

@@ -36,6 +36,7 @@ pub struct ToyWorker {
     id: String,
     coordinator: SocketAddr,
     world: World,
+    build: String,
     running: Option<(Handle, JoinHandle<End>)>,
 }
 
@@ -47,10 +48,36 @@ impl ToyWorker {
             id: id.to_owned(),
             coordinator,
             world: world.clone(),
+            build: "test".to_owned(),
             running: None,
         };
         worker.begin().await;
         worker
+    }
+
+    /// A worker of another build, which serves these kinds.
+    pub async fn of_build(
+        id: &str,
+        coordinator: SocketAddr,
+        world: &World,
+        build: &str,
+        registry: Registry<World>,
+    ) -> Self {
+        let mut worker = Self {
+            spool: tempfile::tempdir().unwrap(),
+            id: id.to_owned(),
+            coordinator,
+            world: world.clone(),
+            build: build.to_owned(),
+            running: None,
+        };
+        worker.begin_with(registry).await;
+        worker
+    }
+
+    /// From now on it dials here.
+    pub fn dial(&mut self, coordinator: SocketAddr) {
+        self.coordinator = coordinator;
     }
 
     /// What it is started with.
@@ -61,7 +88,7 @@ impl ToyWorker {
             pool: "default".to_owned(),
             id: self.id.clone(),
             spool: self.spool.path().to_path_buf(),
-            build: "test".to_owned(),
+            build: self.build.clone(),
             reach: vec!["aws".to_owned()],
             labels: [("region", "eu-central-1"), ("partition", "aws")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -105,6 +132,13 @@ impl ToyWorker {
         let (handle, task) = self.running.take().expect("it runs");
         handle.stop();
         task.await.unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) {
+        let (_, task) = self.running.take().expect("it runs");
+        let end = tokio::time::timeout(Duration::from_secs(10), task).await;
+        assert!(matches!(end.unwrap().unwrap(), End::Stopped));
     }
 
     /// Ends it where it stands.

@@ -4,6 +4,8 @@
 mod attempts;
 mod commands;
 mod frames;
+mod links;
+mod uploads;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,21 +22,25 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use self::attempts::Running;
+use self::{attempts::Running, links::Link, uploads::Uploads};
 use crate::{
     config::Config,
+    execute::Ended,
     host::FromAttempt,
     lease::Leases,
-    link::{self, LinkEvent},
+    link::LinkEvent,
     metrics::Metrics,
     ports::PortsSource,
     retry::Waits,
-    spool::{AttemptKey, Outcome, Spool, SpoolError},
+    spool::{AttemptKey, Spool, SpoolError},
     surroundings::{Dial, Surroundings},
 };
 
 /// Until a welcome says otherwise.
 const FIRST_BEAT: Duration = Duration::from_secs(5);
+
+/// The version of the protocol that has objects: outputs too large for a frame.
+const OBJECT_PROTOCOL: u32 = 2;
 
 /// How long the last results may take to be acked once every attempt has ended.
 const LAST_ACKS: Duration = Duration::from_secs(2);
@@ -60,6 +66,8 @@ pub(crate) enum Input {
     Abort(AttemptKey),
     /// A command was carried out.
     Answer(v1::CommandAck),
+    /// An upload that was refused for the time being may be tried again.
+    UploadAgain,
     /// End, after everything has ended.
     Stop,
 }
@@ -76,12 +84,6 @@ impl Handle {
     }
 }
 
-struct Link {
-    generation: u64,
-    to: mpsc::Sender<v1::WorkerFrame>,
-    welcomed: bool,
-}
-
 /// The worker's one owner of state.
 pub(crate) struct Agent<P> {
     config: Arc<Config>,
@@ -96,18 +98,24 @@ pub(crate) struct Agent<P> {
     lease_ttl: Duration,
     beat_interval: Duration,
     attempts: BTreeMap<(String, String), Running>,
-    tasks: JoinSet<Option<Outcome>>,
+    tasks: JoinSet<Option<Ended>>,
     by_task: HashMap<Id, AttemptKey>,
     helpers: TaskTracker,
     pending: v1::WorkerFrame,
+    uploads: Uploads,
+    /// The stream that words go out on.
     link: Option<Link>,
-    link_task: Option<tokio::task::JoinHandle<()>>,
+    /// The one that is to replace it, until it is welcomed.
+    successor: Option<Link>,
+    /// The one that was replaced, until its last words have come.
+    retiring: Option<Link>,
+    /// Streams so far.
     generation: u64,
-    hello_sent: Instant,
     beats: BTreeMap<u64, Instant>,
     beat: u64,
     dial: Arc<dyn Dial>,
     waits: Waits,
+    reconnect_jitter: Duration,
     reconnect_at: Option<Instant>,
     stopping: Option<Instant>,
     inputs: mpsc::UnboundedSender<Input>,
@@ -147,14 +155,16 @@ impl<P: Send + Sync + 'static> Agent<P> {
             by_task: HashMap::new(),
             helpers: TaskTracker::new(),
             pending: v1::WorkerFrame::default(),
+            uploads: Uploads::default(),
             link: None,
-            link_task: None,
+            successor: None,
+            retiring: None,
             generation: 0,
-            hello_sent: now,
             beats: BTreeMap::new(),
             beat: 0,
             dial,
             waits,
+            reconnect_jitter: Duration::ZERO,
             reconnect_at: Some(now),
             stopping: None,
             inputs,
@@ -221,79 +231,23 @@ impl<P: Send + Sync + 'static> Agent<P> {
 
     fn handle(&mut self, input: Input) -> Result<Option<End>, SpoolError> {
         match input {
-            Input::Link(LinkEvent::Up { generation, to }) if generation == self.generation => {
-                self.link = Some(Link {
-                    generation,
-                    to,
-                    welcomed: false,
-                });
-                self.metrics.session(true);
+            Input::Link(LinkEvent::Up { generation, to }) => self.link_up(generation, to),
+            Input::Link(LinkEvent::Frame { generation, frame }) => {
+                self.link_said(generation, *frame)?;
             }
-            Input::Link(LinkEvent::Frame { generation, frame })
-                if generation == self.generation =>
-            {
-                self.frame(*frame)?;
+            Input::Link(LinkEvent::Down { generation, status }) => {
+                return Ok(self.link_down(generation, &status));
             }
-            Input::Link(LinkEvent::Down { generation, status })
-                if generation == self.generation =>
-            {
-                return Ok(self.link_down(&status));
-            }
-            // The last words of a link that was replaced.
-            Input::Link(_) => {}
             Input::Attempt(from) => self.attempt_said(from),
             Input::Abort(key) => self.abort(&key),
             Input::Answer(ack) => self.pending.command_acks.push(ack),
+            Input::UploadAgain => self.next_upload()?,
             Input::Stop => self.begin_to_stop(),
         }
         Ok(None)
     }
 
-    fn connect(&mut self) {
-        self.reconnect_at = None;
-        self.generation += 1;
-        self.hello_sent = Instant::now();
-        self.beats.clear();
-        self.beat = 0;
-        // What was not sent is derived again after the welcome.
-        self.pending = v1::WorkerFrame::default();
-        let inputs = self.inputs.clone();
-        let report = move |event| drop(inputs.send(Input::Link(event)));
-        let task = link::run(
-            Arc::clone(&self.dial),
-            self.config.coordinator.clone(),
-            self.generation,
-            self.hello(),
-            report,
-        );
-        if let Some(old) = self.link_task.replace(self.helpers.spawn(task)) {
-            old.abort();
-        }
-    }
-
-    fn link_down(&mut self, status: &tonic::Status) -> Option<End> {
-        let was_up = self.link.take().is_some();
-        self.metrics.session(false);
-        let code = status
-            .metadata()
-            .get("drover-code")
-            .and_then(|code| code.to_str().ok())
-            .unwrap_or("");
-        if code == "incarnation-superseded" {
-            tracing::error!("{}", status.message());
-            return Some(End::Superseded);
-        }
-        let wait = self.waits.next();
-        self.reconnect_at = Some(Instant::now() + wait);
-        if was_up {
-            tracing::warn!(?wait, "the session is down: {}", status.message());
-        } else {
-            tracing::warn!(?wait, code, "no session: {}", status.message());
-        }
-        None
-    }
-
-    fn hello(&self) -> v1::Hello {
+    fn hello(&self, hand_over: bool) -> v1::Hello {
         let credits = if self.stopping.is_some() {
             BTreeMap::new()
         } else {
@@ -307,7 +261,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
             spool: self.spool.id().to_owned(),
             spool_counter: self.spool.counter(),
             protocol_min: 1,
-            protocol_max: 1,
+            protocol_max: OBJECT_PROTOCOL,
             build: self.config.build.clone(),
             kinds: self.kinds.clone(),
             reach: self.config.reach.clone(),
@@ -323,6 +277,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
                 .collect(),
             unacked_results: self.spool.unacked().keys().map(wire).collect(),
             stream_generation: self.generation,
+            hand_over,
         }
     }
 
@@ -334,18 +289,14 @@ impl<P: Send + Sync + 'static> Agent<P> {
         self.metrics
             .unacked
             .set(i64::try_from(self.spool.unacked().len()).unwrap_or(i64::MAX));
-        let Some(link) = self
-            .link
-            .as_ref()
-            .filter(|link| link.welcomed && link.generation == self.generation)
-        else {
+        let Some(to) = self.link.as_ref().and_then(Link::welcomed) else {
             return;
         };
         if self.pending == v1::WorkerFrame::default() {
             return;
         }
         // No room, or the link is over: what is pending waits, or is derived again.
-        if let Ok(room) = link.to.try_reserve() {
+        if let Ok(room) = to.try_reserve() {
             room.send(std::mem::take(&mut self.pending));
         }
     }

@@ -3,18 +3,35 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use drover_proto::v1;
-use drover_step_api::{Certainty as StepCertainty, Context, ErasedStep, Observed, StepError};
+use drover_step_api::{
+    Certainty as StepCertainty, Context, ErasedStep, OUTPUT_BYTES_MAX, Observed, StepError,
+};
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
 use crate::{
     host::Reported,
-    spool::{Certainty, Outcome},
+    spool::{Certainty, ObjectName, Outcome},
     tripwire,
 };
 
-/// The largest output, in bytes of JSON.
-const OUTPUT_BYTES_MAX: usize = 256 << 10;
+/// The largest output that travels in a result, in bytes of JSON. Larger ones are uploaded first.
+pub(crate) const INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// How an attempt ended.
+pub(crate) enum Ended {
+    /// As the spool keeps it.
+    So(Outcome),
+    /// Well, with the text of an output that is too large for a frame.
+    Large {
+        /// JSON.
+        text: Vec<u8>,
+        /// Its name.
+        object: ObjectName,
+        /// `run` was not called.
+        observed: bool,
+    },
+}
 
 /// What to do, as the offer says.
 pub(crate) struct Work {
@@ -29,7 +46,7 @@ pub(crate) async fn execute<P: Send + Sync + 'static>(
     context: Context<P>,
     work: Work,
     reported: Arc<std::sync::Mutex<Reported>>,
-) -> Option<Outcome> {
+) -> Option<Ended> {
     // The step's own state is dropped with the panic; what it did outside is for `observe` to find out.
     let ended = AssertUnwindSafe(attempt(&*step, &context, work, &reported))
         .catch_unwind()
@@ -51,8 +68,15 @@ pub(crate) async fn execute<P: Send + Sync + 'static>(
         ))
     });
     match result {
-        Ok(outcome) => Some(guarded(outcome)),
-        Err(error) => failure(&error),
+        // Looking through a large output takes a while, and beats go on.
+        Ok(outcome) => {
+            let looked = tokio::task::spawn_blocking(move || guarded(outcome)).await;
+            Some(looked.unwrap_or_else(|error| {
+                let message = format!("the output could not be looked through: {error}");
+                Ended::So(refused("output-unreadable", message))
+            }))
+        }
+        Err(error) => failure(&error).map(Ended::So),
     }
 }
 
@@ -98,27 +122,39 @@ async fn attempt<P: Send + Sync + 'static>(
 }
 
 /// An outcome that may leave the worker.
-fn guarded(outcome: Outcome) -> Outcome {
+fn guarded(outcome: Outcome) -> Ended {
     let Outcome::Output { output, observed } = outcome else {
-        return outcome;
+        return Ended::So(outcome);
     };
     if let Some(what) = tripwire::find_in(&output) {
-        return refused(
+        return Ended::So(refused(
             "secret-in-output",
             format!("the output seems to hold {what}; it stays here"),
-        );
+        ));
     }
-    let bytes = serde_json::to_vec(&output).map_or(usize::MAX, |text| text.len());
-    if bytes > OUTPUT_BYTES_MAX {
-        return refused(
-            "output-too-large",
-            format!("the output has {bytes} bytes; at most {OUTPUT_BYTES_MAX} are allowed"),
-        );
+    let text = serde_json::to_vec(&output).expect("JSON values serialize");
+    if text.len() <= INLINE_BYTES_MAX {
+        return Ended::So(Outcome::Output { output, observed });
     }
-    Outcome::Output { output, observed }
+    if text.len() <= OUTPUT_BYTES_MAX {
+        return Ended::Large {
+            object: ObjectName::of(&text),
+            text,
+            observed,
+        };
+    }
+    Ended::So(too_large(text.len() as u64, OUTPUT_BYTES_MAX))
 }
 
-fn refused(code: &str, message: String) -> Outcome {
+/// An output that nobody takes.
+pub(crate) fn too_large(bytes: u64, limit: usize) -> Outcome {
+    refused(
+        "output-too-large",
+        format!("the output has {bytes} bytes; at most {limit} are allowed"),
+    )
+}
+
+pub(crate) fn refused(code: &str, message: String) -> Outcome {
     Outcome::Failure {
         code: code.to_owned(),
         certainty: Certainty::Failed,
@@ -161,6 +197,13 @@ pub(crate) fn to_wire(attempt: v1::AttemptRef, outcome: &Outcome) -> v1::Attempt
             observed_done = *observed;
             Wire::Output(v1::Json {
                 text: serde_json::to_vec(output).expect("JSON values serialize"),
+            })
+        }
+        Outcome::Object { object, observed } => {
+            observed_done = *observed;
+            Wire::OutputObject(v1::ObjectRef {
+                digest: object.digest.clone(),
+                size: object.size,
             })
         }
         Outcome::Failure {

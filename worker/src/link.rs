@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use drover_proto::v1::{self, worker_service_client::WorkerServiceClient};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Status,
-    transport::{Endpoint, Uri},
+    transport::{Channel, Endpoint, Uri},
 };
 
-use crate::surroundings::Dial;
+use crate::{spool::ObjectName, surroundings::Dial};
 
 /// Frames that may wait for the transport.
 const QUEUE: usize = 1024;
@@ -49,13 +50,11 @@ pub(crate) async fn run(
     report(LinkEvent::Down { generation, status });
 }
 
-async fn session(
+/// Dials. Pings find a connection that is dead without saying so, although a beat is due; idle streams stay open.
+async fn connect(
     dial: &dyn Dial,
     coordinator: Uri,
-    generation: u64,
-    hello: v1::Hello,
-    report: &impl Fn(LinkEvent),
-) -> Result<(), Status> {
+) -> Result<WorkerServiceClient<Channel>, Status> {
     let endpoint = Endpoint::from(coordinator)
         .connect_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
@@ -66,9 +65,48 @@ async fn session(
         .dial(endpoint)
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
-    let mut client = WorkerServiceClient::new(channel)
+    Ok(WorkerServiceClient::new(channel)
         .max_decoding_message_size(FRAME_BYTES_MAX)
-        .max_encoding_message_size(FRAME_BYTES_MAX);
+        .max_encoding_message_size(FRAME_BYTES_MAX))
+}
+
+/// Fetches an object, over a connection of its own, and checks that it is what its name says.
+pub(crate) async fn fetch(
+    dial: &dyn Dial,
+    coordinator: Uri,
+    object: v1::ObjectRef,
+) -> Result<Value, Status> {
+    let mut client = connect(dial, coordinator).await?;
+    let name = ObjectName {
+        digest: object.digest.clone(),
+        size: object.size,
+    };
+    let mut parts = client.read_object(object).await?.into_inner();
+    let mut text = Vec::new();
+    while let Some(part) = parts.message().await? {
+        text.extend(part.data);
+        if text.len() as u64 > name.size {
+            break;
+        }
+    }
+    let read = tokio::task::spawn_blocking(move || {
+        if ObjectName::of(&text) != name {
+            return Err(Status::data_loss("what came is not what its digest says"));
+        }
+        serde_json::from_slice(&text).map_err(|error| Status::data_loss(error.to_string()))
+    });
+    read.await
+        .map_err(|_| Status::internal("reading what came panicked"))?
+}
+
+async fn session(
+    dial: &dyn Dial,
+    coordinator: Uri,
+    generation: u64,
+    hello: v1::Hello,
+    report: &impl Fn(LinkEvent),
+) -> Result<(), Status> {
+    let mut client = connect(dial, coordinator).await?;
     let (to, frames) = mpsc::channel(QUEUE);
     let first = v1::WorkerFrame {
         hello: Some(hello),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The first wait before a worker that lost its session dials again, and the longest.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
 /// The settings of a worker.
 #[derive(Clone, Debug, Args)]

@@ -40,10 +40,31 @@ impl Waits {
     }
 }
 
+/// A random part of a time: workers that lost their sessions in one moment do not come back in one.
+pub(crate) fn part_of(time: Duration) -> Duration {
+    // A v4 UUID is 122 random bits; 64 of them are plenty.
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Duration::from_micros(random % micros.saturating_add(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::surroundings::Surroundings;
+
+    #[test]
+    fn a_random_part_is_spread_over_the_whole() {
+        let whole = Duration::from_secs(2);
+        let parts: Vec<Duration> = (0..1000).map(|_| part_of(whole)).collect();
+        assert!(parts.iter().all(|part| *part <= whole));
+        let early = parts.iter().filter(|part| **part < whole / 2).count();
+        assert!(
+            (300..700).contains(&early),
+            "{early} of 1000 in the first half"
+        );
+        assert_eq!(part_of(Duration::ZERO), Duration::ZERO);
+    }
 
     #[test]
     fn waits_never_end_and_never_exceed_their_bound() {

@@ -6,6 +6,7 @@
 //! COUNTER   openings so far; the higher one took over from the lower one
 //! EPOCH     highest epoch of a coordinator that was ever seen
 //! log       one JSON object a line: a result, or the ack of one
+//! objects/  outputs too large for a line, named by their digest; gone when no line of the log names them
 //! ```
 //!
 //! A result is written before it is sent. It is not synced on that path: what must survive is the end of this process,
@@ -15,7 +16,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,6 +24,7 @@ use std::{
 use drover_step_api::Fence;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::Digest as _;
 use uuid::Uuid;
 
 /// Results that were acked are kept so long, for a coordinator that was restored from a backup.
@@ -30,6 +32,9 @@ const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The log is written anew when it has grown by so much.
 const COMPACT_BYTES: u64 = 64 << 20;
+
+/// The folder of large outputs.
+const OBJECTS: &str = "objects";
 
 /// Names an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +58,13 @@ pub enum Outcome {
         /// `run` was not called.
         observed: bool,
     },
+    /// Well, with an output that is too large for a frame.
+    Object {
+        /// Where its text lies.
+        object: ObjectName,
+        /// `run` was not called.
+        observed: bool,
+    },
     /// Badly.
     Failure {
         /// Stable, kebab-case.
@@ -68,6 +80,26 @@ pub enum Outcome {
     Yielded,
     /// The step's effects are gone.
     Compensated,
+}
+
+/// Names the text of a large output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectName {
+    /// SHA-256 of the text, hex.
+    pub digest: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl ObjectName {
+    /// The name of a text.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        Self {
+            digest: hex::encode(sha2::Sha256::digest(text)),
+            size: text.len() as u64,
+        }
+    }
 }
 
 /// What is known of the world after a failure.
@@ -178,6 +210,7 @@ impl Spool {
         let lines = read_log(&log_path)?;
         let kept = compact(lines, now());
         let log = write_log(folder, &kept)?;
+        sweep(folder, &kept);
         let unacked = unacked(&kept);
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -235,6 +268,43 @@ impl Spool {
         Ok(())
     }
 
+    /// Keeps the text of a large output, which a result may name from here on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_object(&self, name: &ObjectName, text: &[u8]) -> Result<(), SpoolError> {
+        let folder = self.folder.join(OBJECTS);
+        let path = folder.join(&name.digest);
+        let staged = folder.join(format!("{}.new", name.digest));
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&folder)?;
+            fs::write(&staged, text)?;
+            fs::rename(&staged, &path)
+        };
+        write().map_err(|source| error(&path, "write it", source))
+    }
+
+    /// Some bytes of a large output, fewer at its end.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read_object(
+        &self,
+        name: &ObjectName,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Vec<u8>, SpoolError> {
+        let path = self.folder.join(OBJECTS).join(&name.digest);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            file.seek(io::SeekFrom::Start(offset))?;
+            let mut data = Vec::new();
+            file.take(bytes).read_to_end(&mut data)?;
+            Ok(data)
+        };
+        read().map_err(|source| error(&path, "read it", source))
+    }
+
     /// The coordinator has the result, or does not want it.
     ///
     /// # Errors
@@ -247,6 +317,7 @@ impl Spool {
         if self.grown > COMPACT_BYTES {
             let kept = compact(read_log(&self.folder.join("log"))?, now());
             self.log = write_log(&self.folder, &kept)?;
+            sweep(&self.folder, &kept);
             self.grown = 0;
         }
         Ok(())
@@ -318,6 +389,33 @@ fn replace(folder: &Path, name: &str, text: &str) -> Result<(), SpoolError> {
         File::open(folder)?.sync_all()
     };
     write().map_err(|source| error(&path, "write it", source))
+}
+
+/// Removes large outputs that no line names. What cannot be removed is tried again the next time.
+fn sweep(folder: &Path, lines: &[Line]) {
+    let named: std::collections::BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Result {
+                outcome: Outcome::Object { object, .. },
+                ..
+            } => Some(object.digest.as_str()),
+            Line::Result { .. } | Line::Ack { .. } => None,
+        })
+        .collect();
+    for entry in fs::read_dir(folder.join(OBJECTS))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let is_named = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| named.contains(name));
+        if !is_named && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), "an old output stays: {error}");
+        }
+    }
 }
 
 /// The lines of a log up to the first that is not whole.
@@ -453,6 +551,30 @@ mod tests {
         spool.put(key("c"), outcome(3)).unwrap();
         drop(spool);
         assert_eq!(Spool::open(folder.path()).unwrap().unacked().len(), 2);
+    }
+
+    #[test]
+    fn a_large_output_is_there_for_as_long_as_its_result_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = br#"["large"]"#;
+        let object = {
+            let mut spool = Spool::open(folder.path()).unwrap();
+            let object = ObjectName::of(text);
+            spool.put_object(&object, text).unwrap();
+            let nobodys = br#"["nobody's"]"#;
+            spool.put_object(&ObjectName::of(nobodys), nobodys).unwrap();
+            let result = Outcome::Object {
+                object: object.clone(),
+                observed: false,
+            };
+            spool.put(key("a"), result).unwrap();
+            object
+        };
+        let spool = Spool::open(folder.path()).unwrap();
+        assert_eq!(spool.read_object(&object, 0, 4).unwrap(), &text[..4]);
+        assert_eq!(spool.read_object(&object, 4, 100).unwrap(), &text[4..]);
+        let left = fs::read_dir(folder.path().join(OBJECTS)).unwrap().count();
+        assert_eq!(left, 1, "what no result names is gone");
     }
 
     #[test]

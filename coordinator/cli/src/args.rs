@@ -178,6 +178,13 @@ pub(crate) enum WorkflowCommand {
         #[arg(short, long)]
         follow: bool,
     },
+    /// A step's output as JSON, however large
+    Output {
+        /// Workflow id
+        id: String,
+        /// Step id
+        step: String,
+    },
     /// See it move until it has ended
     Watch {
         /// Workflow id
@@ -335,8 +342,16 @@ pub(crate) enum WorkerCommand {
         /// Worker id
         id: String,
     },
-    /// Offer it nothing new until it is restarted; it finishes what it has
-    Drain(WorkerActArgs),
+    /// Offer it nothing new until it is restarted or undrained; it finishes what it has, critical spans included
+    Drain {
+        #[command(flatten)]
+        act: WorkerActArgs,
+        /// Its process ends once it holds nothing
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Offer it steps again
+    Undrain(WorkerActArgs),
     /// Vouch that it is gone for good: its attempts go to others at once, critical ones too
     DeclareDead {
         #[command(flatten)]

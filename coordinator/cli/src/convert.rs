@@ -1,6 +1,6 @@
 //! From the wire to the JSON that people and scripts read.
 
-use drover_core::{time::Timestamp, view};
+use drover_core::{ids::Digest, object::ObjectRef, time::Timestamp, view};
 use drover_proto::v1;
 use serde_json::Value;
 
@@ -151,6 +151,12 @@ fn step(step: v1::Step) -> view::Step {
             }),
         unblock: step.unblock,
         output: json(step.output.as_ref()),
+        output_object: step.output_object.and_then(|object| {
+            Some(ObjectRef {
+                digest: Digest::parse(&object.digest)?,
+                size: object.size,
+            })
+        }),
         evidence: step.evidence,
     }
 }
@@ -189,6 +195,7 @@ pub(crate) fn worker(worker: v1::Worker) -> view::Worker {
         connected_at: time(worker.connected_at.as_ref()),
         attempts: worker.attempts,
         transport: worker.transport,
+        waits_for: worker.waits_for,
     }
 }
 

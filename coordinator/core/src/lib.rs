@@ -24,6 +24,7 @@ pub mod expr;
 pub mod facts;
 pub mod ids;
 pub mod lease;
+pub mod object;
 pub mod plan;
 pub mod pools;
 pub mod query;

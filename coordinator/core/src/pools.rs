@@ -40,6 +40,14 @@ pub enum PoolsEvent {
     WorkerDraining {
         /// Which.
         worker: WorkerId,
+        /// Its process ends once it holds nothing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        exit: bool,
+    },
+    /// It gets offers again.
+    WorkerUndrained {
+        /// Which.
+        worker: WorkerId,
     },
     /// A person vouches that it is gone for good.
     WorkerDeclaredDead {
@@ -101,9 +109,20 @@ pub enum Standing {
     /// Takes offers when it is heard.
     Serving,
     /// Takes none until its next incarnation.
-    Draining,
+    Draining {
+        /// Its process ends once it holds nothing.
+        exit: bool,
+    },
     /// Declared dead.
     Dead,
+}
+
+impl Standing {
+    /// True when it takes no offers but those of a critical span.
+    #[must_use]
+    pub fn is_draining(self) -> bool {
+        matches!(self, Self::Draining { .. })
+    }
 }
 
 /// The brake, while it is on.
@@ -164,7 +183,10 @@ impl Pools {
                     ((**record).clone(), Standing::Serving),
                 );
             }
-            PoolsEvent::WorkerDraining { worker } => self.set_standing(worker, Standing::Draining),
+            PoolsEvent::WorkerDraining { worker, exit } => {
+                self.set_standing(worker, Standing::Draining { exit: *exit });
+            }
+            PoolsEvent::WorkerUndrained { worker } => self.set_standing(worker, Standing::Serving),
             PoolsEvent::WorkerDeclaredDead { worker } => self.set_standing(worker, Standing::Dead),
             PoolsEvent::SilenceBegan { installation } => {
                 self.silent.entry(installation.clone()).or_default().1 = Some(event.at);

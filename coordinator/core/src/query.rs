@@ -50,6 +50,12 @@ impl Query {
         }
     }
 
+    /// True when everything passes, without a look.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.program.is_none()
+    }
+
     /// Whether a JSON object passes.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::time::Timestamp;
+use crate::{object::ObjectRef, time::Timestamp};
 
 /// A workflow as `drover workflow describe -o json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,9 @@ pub struct Step {
     /// What later steps read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// Where the output lies when it is too large for an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_object: Option<ObjectRef>,
     /// Gates: digest of what is decided on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub evidence: String,
@@ -389,6 +392,9 @@ pub struct Worker {
     pub attempts: Vec<String>,
     /// `stream`.
     pub transport: String,
+    /// While it is drained: what ends there first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
 }
 
 /// How a worker is.

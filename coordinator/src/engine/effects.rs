@@ -132,6 +132,7 @@ impl Engine {
         self.leases.ended(key);
         self.progress.remove(key);
         self.queues.touch();
+        self.leaving_may_have_ended = true;
     }
 
     /// Nothing of the workflow counts any more.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use drover_core::{
     audit::AuditEvent,
-    ids::{Actor, InstallationName, WorkerId},
+    ids::{Actor, InstallationName, WorkerId, WorkflowId},
     pools::{PoolsEvent, Standing, WorkerRecord},
     view,
-    workflow::{Input, Phase},
+    workflow::{Input, Phase, Workflow},
 };
 
 use super::{
@@ -31,8 +31,10 @@ impl Engine {
         let state = match (standing, connected) {
             (Standing::Dead, _) => view::WorkerState::Dead,
             (_, false) => view::WorkerState::Offline,
-            (Standing::Serving | Standing::Draining, true) if suspect => view::WorkerState::Suspect,
-            (Standing::Draining, true) => view::WorkerState::Draining,
+            (Standing::Serving | Standing::Draining { .. }, true) if suspect => {
+                view::WorkerState::Suspect
+            }
+            (Standing::Draining { .. }, true) => view::WorkerState::Draining,
             (Standing::Serving, true) => view::WorkerState::Connected,
         };
         let step_name = |key: &drover_core::lease::LeaseKey| match self.workflows.get(&key.0) {
@@ -69,6 +71,70 @@ impl Engine {
             } else {
                 String::new()
             },
+            waits_for: if standing.is_draining() {
+                self.waits_for(&record.worker)
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// What ends at a drained worker first: its attempts, and critical spans that it is in the middle of.
+    fn waits_for(&self, id: &WorkerId) -> Vec<String> {
+        let attempts = self
+            .leases
+            .leases_of(id)
+            .into_iter()
+            .filter_map(|(key, ..)| {
+                let Some(Slot::Open(workflow)) = self.workflows.get(&key.0) else {
+                    return None;
+                };
+                Some(format!("{}/{}", key.0, workflow.plan.id_of(key.1)))
+            });
+        let spans = self.critical_spans_of(id);
+        let spans = spans.into_iter().map(|id| format!("{id} (critical span)"));
+        attempts.chain(spans).collect()
+    }
+
+    /// Workflows inside their critical span whose newest attempt there was this worker's: between two of its steps, too.
+    fn critical_spans_of(&self, id: &WorkerId) -> Vec<WorkflowId> {
+        let is_its = |workflow: &Workflow| {
+            let leases = workflow.plan.critical.iter();
+            let newest = leases
+                .filter_map(|&step| workflow.steps[step].lease.as_ref())
+                .max_by_key(|lease| lease.fence);
+            workflow.in_critical_span() && newest.is_some_and(|lease| lease.worker == *id)
+        };
+        self.workflows
+            .iter()
+            .filter(|(_, slot)| matches!(slot, Slot::Open(workflow) if is_its(workflow)))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// Sends workers home that are to end once they hold nothing, and hold nothing.
+    pub(super) fn dismiss(&mut self) {
+        if !std::mem::take(&mut self.leaving_may_have_ended) {
+            return;
+        }
+        let leaving: Vec<WorkerId> = self
+            .pools
+            .workers()
+            .filter(|(_, standing)| *standing == Standing::Draining { exit: true })
+            .map(|(record, _)| record.worker.clone())
+            .filter(|id| self.waits_for(id).is_empty())
+            .collect();
+        for id in leaving {
+            self.tell_to_drain(&id, true);
+        }
+    }
+
+    fn tell_to_drain(&mut self, id: &WorkerId, exit: bool) {
+        if let Some(session) = self.sessions.of(id) {
+            let number = self.sessions.next_command();
+            let command = Command::Worker(WorkerCommand::Drain { exit });
+            self.outbox
+                .tell(session, ToWorker::Command(number, command));
         }
     }
 
@@ -85,7 +151,8 @@ impl Engine {
         }
         let (word, message) = match act {
             WorkerAct::Describe => ("", String::new()),
-            WorkerAct::Drain => ("worker.drain", self.drain(id, dry_run, actor)?),
+            WorkerAct::Drain { exit } => ("worker.drain", self.drain(id, exit, dry_run, actor)?),
+            WorkerAct::Undrain => ("worker.undrain", self.undrain(id, dry_run, actor)?),
             WorkerAct::DeclareDead => (
                 "worker.declare-dead",
                 self.declare_dead(id, dry_run, actor)?,
@@ -104,41 +171,62 @@ impl Engine {
         Ok((self.worker_view(record, standing), message))
     }
 
-    fn drain(&mut self, id: &WorkerId, dry_run: bool, actor: &Actor) -> Result<String, Refusal> {
+    fn drain(
+        &mut self,
+        id: &WorkerId,
+        exit: bool,
+        dry_run: bool,
+        actor: &Actor,
+    ) -> Result<String, Refusal> {
         self.check_full()?;
-        let (critical, other) = self.held_by(id);
+        self.check_alive(id)?;
         if !dry_run {
+            let worker = id.clone();
             self.record_pools(
                 Some(actor.clone()),
-                PoolsEvent::WorkerDraining { worker: id.clone() },
+                PoolsEvent::WorkerDraining { worker, exit },
             );
-            self.leases.drain(id);
-            if let Some(session) = self.sessions.of(id) {
-                let number = self.sessions.next_command();
-                self.outbox.tell(
-                    session,
-                    ToWorker::Command(number, Command::Worker(WorkerCommand::Drain)),
-                );
-            }
+            self.leases.set_draining(id, true);
+            self.tell_to_drain(id, false);
+            self.leaving_may_have_ended = true;
         }
-        let mut message = format!("{id} takes nothing new; {other} attempts end there first");
-        if critical > 0 {
-            message = format!("{message}; {critical} critical spans go on there until they end");
-        }
-        Ok(message)
+        let then = if exit {
+            "ends"
+        } else {
+            "stays idle until it is restarted or undrained"
+        };
+        let waits_for = self.waits_for(id);
+        Ok(if waits_for.is_empty() {
+            format!("{id} takes nothing new, holds nothing and {then}")
+        } else {
+            format!(
+                "{id} takes nothing new, finishes {} and then {then}",
+                waits_for.join(", ")
+            )
+        })
     }
 
-    /// Attempts of a worker: inside critical spans, and others.
-    fn held_by(&self, id: &WorkerId) -> (usize, usize) {
-        let mut critical = 0;
-        let mut other = 0;
-        for ((workflow, _), ..) in self.leases.leases_of(id) {
-            match self.workflows.get(&workflow) {
-                Some(Slot::Open(workflow)) if workflow.in_critical_span() => critical += 1,
-                _ => other += 1,
-            }
+    fn undrain(&mut self, id: &WorkerId, dry_run: bool, actor: &Actor) -> Result<String, Refusal> {
+        self.check_full()?;
+        self.check_alive(id)?;
+        if !dry_run {
+            let worker = id.clone();
+            self.record_pools(Some(actor.clone()), PoolsEvent::WorkerUndrained { worker });
+            self.leases.set_draining(id, false);
+            self.queues.touch();
         }
-        (critical, other)
+        Ok(format!("{id} takes steps again"))
+    }
+
+    fn check_alive(&self, id: &WorkerId) -> Result<(), Refusal> {
+        match self.pools.worker(id.as_str()) {
+            Some((_, Standing::Dead)) => Err(Refusal::new(
+                Kind::Refused,
+                "worker-dead",
+                format!("{id} was declared dead: it serves again once it is started"),
+            )),
+            Some((_, Standing::Serving | Standing::Draining { .. })) | None => Ok(()),
+        }
     }
 
     fn declare_dead(
@@ -209,7 +297,7 @@ impl Engine {
             WorkerCommand::RefreshCredentials => "worker.refresh-credentials",
             WorkerCommand::SetLogLevel(_) => "worker.set-log-level",
             WorkerCommand::DumpState => "worker.dump-state",
-            WorkerCommand::Drain => "worker.drain",
+            WorkerCommand::Drain { .. } => "worker.drain",
         };
         if !self.space.is_full() {
             let entry = AuditEvent::Acted {

@@ -15,6 +15,8 @@ use drover_core::{
 pub(super) struct QueueKey {
     /// Inside a critical span: a draining worker will do. First in line.
     pub(super) not_critical: bool,
+    /// Offers come with a large output: a build that can fetch it.
+    pub(super) with_object: bool,
     /// Where.
     pub(super) installation: InstallationName,
     /// What the worker must serve. Class and reach follow from it.

@@ -49,10 +49,8 @@ pub enum Input {
     List {
         /// Only ids after this one.
         after: Option<WorkflowId>,
-        /// At most so many that pass.
+        /// At most so many.
         limit: usize,
-        /// Which of them.
-        query: drover_core::query::Query,
         /// Where the answer goes.
         answer: Answer<Page>,
     },
@@ -288,7 +286,7 @@ pub struct RestoreReport {
 
 /// Some workflows, ordered by id.
 pub struct Page {
-    /// Those that pass.
+    /// As they stand.
     pub workflows: Vec<view::Workflow>,
     /// Where the next page begins, when there is one.
     pub next: Option<WorkflowId>,
@@ -337,7 +335,12 @@ pub enum WorkerAct {
     /// Look only.
     Describe,
     /// No further offers.
-    Drain,
+    Drain {
+        /// Its process ends once it holds nothing.
+        exit: bool,
+    },
+    /// Offers again.
+    Undrain,
     /// It is gone for good.
     DeclareDead,
 }
@@ -351,8 +354,11 @@ pub enum WorkerCommand {
     SetLogLevel(String),
     /// Say what it holds and does.
     DumpState,
-    /// Finish what it has, take nothing more.
-    Drain,
+    /// Finish what it has, take nothing more; with `exit`, end.
+    Drain {
+        /// Nothing is left to finish.
+        exit: bool,
+    },
 }
 
 /// The brake, and what it reaches.
@@ -390,6 +396,8 @@ pub struct Hello {
     pub spool: Arc<str>,
     /// Openings of the spool.
     pub spool_counter: u64,
+    /// Version of the protocol that the session speaks.
+    pub protocol: u32,
     /// Build of its program.
     pub build: String,
     /// Kinds it serves.
@@ -402,6 +410,8 @@ pub struct Hello {
     pub credits: BTreeMap<String, u32>,
     /// Highest epoch it has seen.
     pub last_epoch: u64,
+    /// The stream before goes on until this one is welcomed.
+    pub hand_over: bool,
     /// Attempts that run there.
     pub held: Vec<AttemptRef>,
     /// Attempts whose results follow.
@@ -457,6 +467,8 @@ pub enum ToWorker {
         verdicts: Vec<(AttemptRef, Verdict)>,
         /// Offer kept results again.
         resend_kept: bool,
+        /// Version of the protocol that the session speaks.
+        protocol: u32,
     },
     /// The answer to a beat.
     BeatReply {

@@ -19,6 +19,7 @@ pub mod ended;
 mod fleet;
 mod matching;
 pub mod messages;
+mod objects;
 mod outbox;
 mod prepared;
 mod recover;
@@ -56,6 +57,7 @@ use self::{
     ended::{ByEnd, Ended, Retention},
     matching::Queues,
     messages::{Frame, Input, SessionId},
+    objects::Readings,
     outbox::Outbox,
     sessions::Sessions,
     space::Space,
@@ -66,6 +68,7 @@ use crate::{
     backup::{Mirror, Whole},
     clock::Clock,
     metrics::Metrics,
+    objects::Objects,
     refusal::{Kind, Refusal},
     store::{Batch, EventStore, StoreError},
 };
@@ -97,6 +100,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Copies every commit.
     pub mirror: Option<Mirror>,
+    /// Large outputs.
+    pub objects: Arc<Objects>,
     /// Build of this program.
     pub build: String,
 }
@@ -145,6 +150,7 @@ pub struct Engine {
     prepared: prepared::AllPrepared,
     sessions: Sessions,
     queues: Queues,
+    readings: Readings,
     timers: Timers,
     progress: HashMap<LeaseKey, (Fence, view::Progress, bool)>,
     streams: Streams,
@@ -156,6 +162,8 @@ pub struct Engine {
     space: Space,
     deferred: VecDeque<(SessionId, Box<Frame>)>,
     last_mark: Timestamp,
+    /// A worker that is to end once it holds nothing may hold nothing now.
+    leaving_may_have_ended: bool,
 }
 
 impl Engine {
@@ -170,9 +178,15 @@ impl Engine {
         }
         loop {
             let wait = self.next_wait();
-            // Cancel-safe: a queue's recv and a timer; the arms do not await.
+            let mut read = None;
+            // Cancel-safe: a join set, a queue's recv and a timer; the arms do not await. What was read comes first: there
+            // may always be inputs.
             let first = tokio::select! {
                 biased;
+                object = self.readings.next() => {
+                    read = Some(object);
+                    None
+                }
                 input = inputs.recv() => match input {
                     Some(input) => Some(input),
                     None => return Exit::Stopped,
@@ -180,6 +194,9 @@ impl Engine {
                 () = tokio::time::sleep(wait) => None,
             };
             self.look_at_clocks();
+            if let Some(read) = read {
+                self.object_read(read);
+            }
             let mut exit = None;
             let mut next = first;
             let mut n = 0;
@@ -200,6 +217,7 @@ impl Engine {
             }
             self.time();
             self.offer();
+            self.dismiss();
             if let Err(error) = self.commit() {
                 return Exit::Failed(error);
             }
@@ -242,11 +260,10 @@ impl Engine {
             Input::List {
                 after,
                 limit,
-                query,
                 answer,
             } => {
-                let page = self.list(after.as_ref(), limit, &query);
-                self.outbox.answer(move || drop(answer.send(page)));
+                let page = self.list(after.as_ref(), limit);
+                self.outbox.answer(move || drop(answer.send(Ok(page))));
             }
             Input::Watch { id, answer } => {
                 let watched = self.watch(&id);
@@ -373,6 +390,7 @@ impl Engine {
     fn commit(&mut self) -> Result<(), StoreError> {
         let idle_mark = self.now.since(self.last_mark) >= Duration::from_secs(1);
         if self.streams.is_clean() && self.outbox.is_empty() && !idle_mark {
+            self.sessions.forget_over();
             return Ok(());
         }
         if (!self.streams.is_clean() || idle_mark) && !self.space.is_full() {
@@ -405,6 +423,7 @@ impl Engine {
             );
             self.closed(session);
         }
+        self.sessions.forget_over();
         self.notify();
         Ok(())
     }

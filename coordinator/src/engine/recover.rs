@@ -9,9 +9,9 @@ use std::{
 use drover_core::{
     audit::AuditEvent,
     catalog::{Catalog, CatalogEvent},
-    ids::{Actor, Fence, WorkerId, WorkflowId},
+    ids::{Actor, Digest, Fence, WorkerId, WorkflowId},
     lease::{LeaseTable, LiveTime, Presence},
-    pools::{Pools, PoolsEvent, Standing},
+    pools::{Pools, PoolsEvent},
     stream::{Record, Recorded, StreamId},
     time::Timestamp,
     workflow::{
@@ -25,6 +25,7 @@ use super::{
     Engine, Settings, Slot, Streams,
     ended::{ByEnd, Ended},
     matching::Queues,
+    objects::Readings,
     outbox::Outbox,
     sessions::Sessions,
     space::Space,
@@ -68,6 +69,8 @@ struct Folded {
     restored_epoch: u64,
     /// Streams that have a tombstone and were there all the same: a backup may hold them.
     leftover: Vec<StreamId>,
+    /// Objects that events name.
+    objects: BTreeSet<Digest>,
     damage: Option<RecoverError>,
 }
 
@@ -89,6 +92,12 @@ impl Engine {
             .map_err(RecoverError::Store)?;
         if let Some(damage) = folded.damage {
             return Err(damage);
+        }
+        let is_quarantined = |slot: &Slot| matches!(slot, Slot::Quarantined(_));
+        if folded.workflows.values().any(is_quarantined) {
+            tracing::warn!("objects are not cleaned up: a quarantined workflow may name them");
+        } else {
+            settings.objects.sweep(&folded.objects);
         }
         let pending = store.restore_pending().map_err(RecoverError::Store)?;
         let mark = store.mark().map_err(RecoverError::Store)?;
@@ -122,6 +131,7 @@ impl Engine {
             prepared: HashMap::new(),
             sessions: Sessions::default(),
             queues: Queues::default(),
+            readings: Readings::default(),
             timers: Timers::default(),
             progress: HashMap::new(),
             streams: folded.streams,
@@ -133,6 +143,7 @@ impl Engine {
             space: Space::default(),
             deferred: VecDeque::new(),
             last_mark: now,
+            leaving_may_have_ended: true,
         };
         let build = engine.settings.build.clone();
         engine.record_pools(
@@ -211,7 +222,9 @@ impl Engine {
                 kinds: record.kinds.clone(),
                 reach: record.reach.clone(),
                 credits: BTreeMap::new(),
-                draining: standing == Standing::Draining,
+                draining: standing.is_draining(),
+                // Its hello says more.
+                protocol: 1,
             };
             let silent = self.pools.silent_since(&record.installation).is_some();
             self.leases.known(
@@ -272,6 +285,7 @@ fn resumed_offer(workflow: &Workflow, step: usize, fence: Fence) -> Offer {
         params: state.params.clone().unwrap_or_default(),
         checkpoint: None,
         output: None,
+        object: None,
         idempotency_prefix: String::new(),
         start_to_close: None,
         loss_policy: declaration.loss_policy,
@@ -338,7 +352,7 @@ impl Folded {
                 self.leftover.push(found.stream.clone());
             }
             StreamId::Workflow(id) => {
-                let slot = match fold_found(&found, &self.catalog) {
+                let slot = match fold_found(&found, &self.catalog, &mut self.objects) {
                     Ok(workflow) => Slot::Open(Box::new(workflow)),
                     Err(why) => {
                         tracing::error!(workflow = %id, why, "quarantined: its stream does not fold; the others run on");
@@ -372,18 +386,34 @@ fn each<B: serde::Serialize + serde::de::DeserializeOwned>(
 }
 
 /// Folds one workflow's stream as it was found.
-fn fold_found(found: &Found, catalog: &Catalog) -> Result<Workflow, String> {
+fn fold_found(
+    found: &Found,
+    catalog: &Catalog,
+    objects: &mut BTreeSet<Digest>,
+) -> Result<Workflow, String> {
     if let Some(why) = &found.damage {
         return Err(why.clone());
     }
-    fold_records(&found.records, catalog)
+    fold_records(&found.records, catalog, objects)
 }
 
-fn fold_records(records: &[Record], catalog: &Catalog) -> Result<Workflow, String> {
+/// Folds one workflow; `objects` gets the digests that its events name.
+fn fold_records(
+    records: &[Record],
+    catalog: &Catalog,
+    objects: &mut BTreeSet<Digest>,
+) -> Result<Workflow, String> {
     let mut workflow: Option<Workflow> = None;
     for record in records {
         for line in record.lines() {
             let event = Event::read_line(line).map_err(|error| error.to_string())?;
+            if let Body::AttemptSucceeded {
+                object: Some(object),
+                ..
+            } = &event.body
+            {
+                objects.insert(object.digest);
+            }
             // An illegal event makes `apply` panic: in a stored stream that is damage.
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut workflow {
                 Some(workflow) => take(workflow, &event, catalog).err().map(Err),
@@ -438,5 +468,5 @@ pub(super) fn fold(
     let records = store
         .read(&stream, 1, usize::MAX)
         .map_err(|error| error.to_string())?;
-    fold_records(&records, catalog)
+    fold_records(&records, catalog, &mut BTreeSet::new())
 }

@@ -20,7 +20,9 @@ use tokio::sync::mpsc;
 
 use super::{
     Engine, Slot,
-    messages::{Answer, AttemptRef, Command, Frame, Hello, Progress, SessionId, ToWorker},
+    messages::{
+        Answer, AttemptRef, Command, Frame, Hello, Progress, SessionId, ToWorker, WorkerCommand,
+    },
 };
 use crate::refusal::{Kind, Refusal};
 
@@ -28,6 +30,8 @@ struct Session {
     worker: WorkerId,
     to: mpsc::Sender<Vec<ToWorker>>,
     connected_at: Timestamp,
+    /// Nobody is there any more; what was said to it leaves with this batch.
+    over: bool,
 }
 
 /// The sessions that are up.
@@ -35,6 +39,7 @@ struct Session {
 pub(super) struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     by_worker: HashMap<WorkerId, SessionId>,
+    over: Vec<SessionId>,
     commands: u64,
     answers: HashMap<u64, (SessionId, Answer<Value>)>,
 }
@@ -57,11 +62,19 @@ impl Sessions {
         id: SessionId,
         worker: WorkerId,
         to: mpsc::Sender<Vec<ToWorker>>,
+        hand_over: bool,
         now: Timestamp,
     ) {
         if let Some(old) = self.by_worker.insert(worker.clone(), id) {
-            // A newer stream of the same process: the old one is dropped, and with it its end of the queue.
-            self.sessions.remove(&old);
+            if hand_over {
+                // The worker reads the old stream to its end and closes it; what it asks there is still answered there.
+                for (of, _) in self.answers.values_mut().filter(|(of, _)| *of == old) {
+                    *of = id;
+                }
+            } else {
+                // The old one is dropped, and with it its end of the queue.
+                self.close(old);
+            }
         }
         self.sessions.insert(
             id,
@@ -69,13 +82,17 @@ impl Sessions {
                 worker,
                 to,
                 connected_at: now,
+                over: false,
             },
         );
     }
 
     /// Ends a session; gives its worker when it was the worker's newest.
     fn close(&mut self, id: SessionId) -> Option<WorkerId> {
-        let session = self.sessions.remove(&id)?;
+        let session = self.sessions.get_mut(&id).filter(|session| !session.over)?;
+        session.over = true;
+        let worker = session.worker.clone();
+        self.over.push(id);
         let lost: Vec<u64> = self
             .answers
             .iter()
@@ -92,11 +109,18 @@ impl Sessions {
                 drop(answer.send(Err(refusal)));
             }
         }
-        if self.by_worker.get(&session.worker) == Some(&id) {
-            self.by_worker.remove(&session.worker);
-            return Some(session.worker);
+        if self.by_worker.get(&worker) == Some(&id) {
+            self.by_worker.remove(&worker);
+            return Some(worker);
         }
         None
+    }
+
+    /// Forgets sessions that are over; their streams end when they have said what was said to them.
+    pub(super) fn forget_over(&mut self) {
+        for id in self.over.drain(..) {
+            self.sessions.remove(&id);
+        }
     }
 
     /// Puts words into a session's queue; false when nobody reads it.
@@ -132,6 +156,10 @@ impl Engine {
             tracing::warn!(worker = %hello.worker, code = refusal.code, "a worker was not admitted: {refusal}");
             return self.outbox.answer(move || drop(answer.send(Err(refusal))));
         }
+        let was = self
+            .pools
+            .worker(hello.worker.as_str())
+            .map(|(known, _)| Arc::clone(&known.incarnation));
         self.record_worker(hello);
         let presence = Presence {
             installation: hello.installation.clone(),
@@ -147,14 +175,18 @@ impl Engine {
             draining: self
                 .pools
                 .worker(hello.worker.as_str())
-                .is_some_and(|(_, standing)| standing == Standing::Draining),
+                .is_some_and(|(_, standing)| standing.is_draining()),
+            protocol: hello.protocol,
         };
+        let hand_over = hello.hand_over
+            && self.sessions.of(&hello.worker).is_some()
+            && was.as_ref() == Some(&hello.incarnation);
         self.sessions
-            .open(session, hello.worker.clone(), to, self.now);
+            .open(session, hello.worker.clone(), to, hand_over, self.now);
         self.leases
             .connected(&hello.worker, presence, self.live_now, self.now);
         self.live_deadline = None;
-        let verdicts = self.resume(hello);
+        let verdicts = self.resume(hello, hand_over);
         self.outbox.tell(
             session,
             ToWorker::Welcome {
@@ -163,6 +195,7 @@ impl Engine {
                 profile: *self.leases.profile(),
                 verdicts,
                 resend_kept: hello.last_epoch < self.restored_epoch,
+                protocol: hello.protocol,
             },
         );
         self.repeat_commands(hello);
@@ -275,8 +308,9 @@ impl Engine {
         }
     }
 
-    /// One verdict for each held attempt; leases that the worker does not know of are lost.
-    fn resume(&mut self, hello: &Hello) -> Vec<(AttemptRef, Verdict)> {
+    /// One verdict for each held attempt; leases that the worker does not know of are lost, unless it may learn of them on
+    /// the stream before.
+    fn resume(&mut self, hello: &Hello, hand_over: bool) -> Vec<(AttemptRef, Verdict)> {
         let mut verdicts = Vec::new();
         for attempt in &hello.held {
             // A worker that runs an attempt has taken its offer: this is its ack, when the first one got lost.
@@ -291,6 +325,9 @@ impl Engine {
                 None => Verdict::Superseded,
             };
             verdicts.push((attempt.clone(), verdict));
+        }
+        if hand_over {
+            return verdicts;
         }
         let known = |id: &drover_core::ids::WorkflowId, step: &drover_core::ids::StepId| {
             let same = |attempt: &AttemptRef| attempt.workflow == *id && attempt.step == *step;
@@ -352,13 +389,14 @@ impl Engine {
         if self
             .pools
             .worker(hello.worker.as_str())
-            .is_some_and(|(_, standing)| standing == Standing::Draining)
+            .is_some_and(|(_, standing)| standing.is_draining())
             && let Some(session) = self.sessions.of(&hello.worker)
         {
             let number = self.sessions.next_command();
-            let command = Command::Worker(super::messages::WorkerCommand::Drain);
+            let command = Command::Worker(WorkerCommand::Drain { exit: false });
             self.outbox
                 .tell(session, ToWorker::Command(number, command));
+            self.leaving_may_have_ended = true;
         }
     }
 
@@ -501,7 +539,7 @@ impl Engine {
                             "output-too-large",
                             Certainty::Failed,
                             format!(
-                                "the output has {bytes} bytes; at most {OUTPUT_BYTES_MAX} are allowed"
+                                "the output has {bytes} bytes; at most {OUTPUT_BYTES_MAX} travel in a result, larger ones are uploaded first"
                             ),
                         ),
                         retry_after: None,
@@ -510,7 +548,10 @@ impl Engine {
                     Outcome::Output { output, observed }
                 }
             }
-            other @ (Outcome::Failure { .. } | Outcome::Yielded | Outcome::Compensated) => other,
+            other @ (Outcome::Object { .. }
+            | Outcome::Failure { .. }
+            | Outcome::Yielded
+            | Outcome::Compensated) => other,
         };
         let verdict = match self.locate(&attempt) {
             Some(step) => {

@@ -7,7 +7,6 @@ use drover_core::{
     ids::{Fence, WorkflowId},
     lease::Need,
     plan::Plan,
-    query::Query,
     stream::StreamId,
     time::Timestamp,
     view,
@@ -183,48 +182,33 @@ impl Engine {
         EngineLive(self)
     }
 
-    pub(super) fn list(
-        &self,
-        after: Option<&WorkflowId>,
-        limit: usize,
-        query: &Query,
-    ) -> Result<Page, Refusal> {
-        let invalid = |error: drover_core::query::QueryError| {
-            Refusal::new(Kind::Invalid, "query-invalid", error.to_string())
-        };
+    /// A page of workflows, ordered by id.
+    pub(super) fn list(&self, after: Option<&WorkflowId>, limit: usize) -> Page {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = Page {
-            workflows: Vec::new(),
-            next: None,
-        };
-        for (id, slot) in self
+        let mut rest = self
             .workflows
             .range::<WorkflowId, _>((start, Bound::Unbounded))
-        {
-            let view = match slot {
-                Slot::Open(workflow) => {
-                    let mut view = self.view(workflow);
-                    strip(&mut view);
-                    view
+            .filter(|(_, slot)| !matches!(slot, Slot::Retired(_)));
+        let mut last = None;
+        let workflows: Vec<view::Workflow> = rest
+            .by_ref()
+            .take(limit)
+            .map(|(id, slot)| {
+                last = Some(id.clone());
+                match slot {
+                    Slot::Open(workflow) => {
+                        let mut view = self.view(workflow);
+                        strip(&mut view);
+                        view
+                    }
+                    Slot::Ended(ended) => ended.view(id),
+                    Slot::Quarantined(why) => quarantined(id, why),
+                    Slot::Retired(_) => unreachable!("they were left out"),
                 }
-                Slot::Ended(ended) => ended.view(id),
-                Slot::Retired(_) => continue,
-                Slot::Quarantined(why) => quarantined(id, why),
-            };
-            let json = serde_json::to_value(&view).expect("views serialize");
-            if !query.matches(&json).map_err(invalid)? {
-                continue;
-            }
-            if page.workflows.len() == limit {
-                page.next = page
-                    .workflows
-                    .last()
-                    .and_then(|last| WorkflowId::new(&last.id).ok());
-                break;
-            }
-            page.workflows.push(view);
-        }
-        Ok(page)
+            })
+            .collect();
+        let next = last.filter(|_| rest.next().is_some());
+        Page { workflows, next }
     }
 
     pub(super) fn watch(
@@ -279,6 +263,7 @@ impl Engine {
                     class: &need.class,
                     reach: &need.reach,
                     critical: !key.not_critical,
+                    with_object: key.with_object,
                 };
                 let Some((worker, presence)) = self.leases.pick(&wanted, self.live_now) else {
                     break;
@@ -331,6 +316,7 @@ impl Engine {
                     .expect("only work is wanted");
                 let key = QueueKey {
                     not_critical: !wanted.critical,
+                    with_object: wanted.with_object,
                     installation: wanted.installation,
                     kind: declaration.kind.clone(),
                 };
@@ -339,6 +325,9 @@ impl Engine {
                     reach: Arc::from(declaration.reach.clone()),
                 };
                 self.queues.push(key, need, (id.clone(), wanted.step));
+            }
+            for object in workflow.wanted_objects() {
+                self.readings.want(object, &id, &self.settings.objects);
             }
             self.timers.set(&id, workflow.next_deadline(&env));
             self.changed.insert(id);
@@ -479,6 +468,7 @@ impl Live for EngineLive<'_> {
             class: &declaration.class,
             reach: &declaration.reach,
             critical: workflow.in_critical_span() && workflow.plan.critical.contains(&step),
+            with_object: workflow.fetches_object(step),
         };
         self.0.leases.why_nobody(&need, self.0.live_now)
     }

@@ -16,7 +16,10 @@ use drover_core::{
 use drover_proto::v1;
 use serde_json::Value;
 
-use super::id;
+use super::{
+    id,
+    objects::{object_ref, read_ref},
+};
 use crate::{
     engine::messages::{AttemptRef, Frame, Hello, Progress},
     refusal::{Kind, Refusal},
@@ -153,6 +156,10 @@ fn read_result(result: v1::AttemptResult) -> Converted<(AttemptRef, Outcome)> {
             output: read_json(&output)?,
             observed: result.observed_done,
         },
+        Some(v1::attempt_result::Outcome::OutputObject(object)) => Outcome::Object {
+            object: read_ref(Some(&object))?,
+            observed: result.observed_done,
+        },
         Some(v1::attempt_result::Outcome::Failure(failure)) => Outcome::Failure {
             failure: read_failure(&failure)?,
             retry_after: failure
@@ -272,16 +279,22 @@ fn read_progress(progress: v1::AttemptProgress) -> Converted<Progress> {
     })
 }
 
+/// Versions of the protocol that this build speaks.
+const PROTOCOLS: std::ops::RangeInclusive<u32> = 1..=2;
+
 /// Reads a hello.
 pub(super) fn read_hello(hello: v1::Hello) -> Converted<Hello> {
-    const VERSION: u32 = 1;
-    if hello.protocol_min > VERSION || hello.protocol_max < VERSION {
+    let protocol = hello.protocol_max.min(*PROTOCOLS.end());
+    if hello.protocol_min > protocol || !PROTOCOLS.contains(&protocol) {
         return Err(Refusal::new(
             Kind::Refused,
             "protocol-version",
             format!(
-                "the worker speaks versions {} to {}; this coordinator speaks {VERSION}",
-                hello.protocol_min, hello.protocol_max
+                "the worker speaks versions {} to {} of the protocol; this coordinator speaks {} to {}",
+                hello.protocol_min,
+                hello.protocol_max,
+                PROTOCOLS.start(),
+                PROTOCOLS.end()
             ),
         ));
     }
@@ -301,6 +314,7 @@ pub(super) fn read_hello(hello: v1::Hello) -> Converted<Hello> {
         incarnation: Arc::from(hello.incarnation),
         spool: Arc::from(hello.spool),
         spool_counter: hello.spool_counter,
+        protocol,
         build: hello.build,
         kinds: hello
             .kinds
@@ -313,6 +327,7 @@ pub(super) fn read_hello(hello: v1::Hello) -> Converted<Hello> {
             credits.by_class.into_iter().collect()
         }),
         last_epoch: hello.last_epoch,
+        hand_over: hello.hand_over,
         held: attempts(&hello.held)?,
         unacked_results: attempts(&hello.unacked_results)?,
     })
@@ -596,6 +611,7 @@ fn step(step: &view::Step) -> v1::Step {
         }),
         unblock: step.unblock.clone(),
         output: step.output.as_ref().map(json),
+        output_object: step.output_object.as_ref().map(object_ref),
         evidence: step.evidence.clone(),
     }
 }
@@ -641,6 +657,7 @@ pub(super) fn worker(worker: &view::Worker) -> v1::Worker {
         connected_at: optional(worker.connected_at),
         attempts: worker.attempts.clone(),
         transport: worker.transport.clone(),
+        waits_for: worker.waits_for.clone(),
     }
 }
 

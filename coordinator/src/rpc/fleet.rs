@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drover_core::query::Query;
+use drover_core::{ids::Actor, query::Query};
 use drover_proto::v1;
 use tonic::{Request, Response, Status};
 
@@ -22,15 +22,15 @@ pub(super) struct Service(pub(super) Shared);
 impl Service {
     async fn act(
         &self,
-        request: Request<v1::WorkerRequest>,
+        actor: Actor,
+        request: v1::WorkerRequest,
         act: WorkerAct,
     ) -> Result<v1::WorkerResponse, Status> {
-        let actor = actor(&request);
         let v1::WorkerRequest {
             id: worker,
             reason,
             dry_run,
-        } = request.into_inner();
+        } = request;
         let id = id("worker", &worker)?;
         let (worker, message) = self
             .0
@@ -94,22 +94,50 @@ impl v1::fleet_service_server::FleetService for Service {
         &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
-        let response = self.act(request, WorkerAct::Describe).await?;
+        let actor = actor(&request);
+        let response = self
+            .act(actor, request.into_inner(), WorkerAct::Describe)
+            .await?;
         Ok(Response::new(response.worker.unwrap_or_default()))
     }
 
     async fn drain_worker(
         &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::WorkerResponse>, Status> {
+        let actor = actor(&request);
+        let v1::DrainWorkerRequest {
+            id,
+            reason,
+            dry_run,
+            exit,
+        } = request.into_inner();
+        let request = v1::WorkerRequest {
+            id,
+            reason,
+            dry_run,
+        };
+        let drained = self.act(actor, request, WorkerAct::Drain { exit }).await;
+        drained.map(Response::new)
+    }
+
+    async fn undrain_worker(
+        &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::WorkerResponse>, Status> {
-        self.act(request, WorkerAct::Drain).await.map(Response::new)
+        let actor = actor(&request);
+        let undrained = self
+            .act(actor, request.into_inner(), WorkerAct::Undrain)
+            .await;
+        undrained.map(Response::new)
     }
 
     async fn declare_worker_dead(
         &self,
         request: Request<v1::WorkerRequest>,
     ) -> Result<Response<v1::WorkerResponse>, Status> {
-        self.act(request, WorkerAct::DeclareDead)
+        let actor = actor(&request);
+        self.act(actor, request.into_inner(), WorkerAct::DeclareDead)
             .await
             .map(Response::new)
     }

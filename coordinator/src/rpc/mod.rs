@@ -7,6 +7,8 @@ mod definition;
 mod fleet;
 #[cfg(test)]
 mod fuzz;
+mod list;
+mod objects;
 mod session;
 mod status;
 mod workflow;
@@ -26,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, service::Routes};
 
 use crate::{
+    objects::Objects,
     refusal::{Kind, Refusal},
     supervise::Handle,
 };
@@ -52,6 +55,8 @@ pub struct Shared {
     pub uploads: PathBuf,
     /// How the continuous backup is, when there is one.
     pub backup: Option<Arc<crate::backup::Status>>,
+    /// Large outputs.
+    pub objects: Arc<Objects>,
 }
 
 /// Every service of the one gRPC port.

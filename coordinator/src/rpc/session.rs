@@ -1,19 +1,26 @@
 //! `drover.v1.WorkerService`: one stream a worker, on which everything travels.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use drover_core::workflow::Offer;
+use drover_core::{
+    lease::Profile,
+    workflow::{Offer, Outcome},
+};
 use drover_proto::v1;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, convert, workflow::BoxStream};
+use super::{Shared, convert, objects, workflow::BoxStream};
 use crate::{
-    engine::messages::{Command, Input, SessionId, ToWorker, WorkerCommand},
+    engine::messages::{Command, Frame, Input, SessionId, ToWorker, WorkerCommand},
+    objects::Objects,
     refusal::{Kind, Refusal},
 };
 
@@ -45,6 +52,16 @@ impl Service {
 #[tonic::async_trait]
 impl v1::worker_service_server::WorkerService for Service {
     type SessionStream = BoxStream<v1::CoordinatorFrame>;
+    type ReadObjectStream = BoxStream<v1::ObjectPart>;
+
+    async fn read_object(
+        &self,
+        request: Request<v1::ObjectRef>,
+    ) -> Result<Response<Self::ReadObjectStream>, Status> {
+        let object = objects::read_ref(Some(&request.into_inner()))?;
+        let parts = objects::send_object(&self.shared, object).await?;
+        Ok(Response::new(Box::pin(parts)))
+    }
 
     async fn session(
         &self,
@@ -63,6 +80,7 @@ impl v1::worker_service_server::WorkerService for Service {
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
         let (to, words) = mpsc::channel(QUEUE);
         let engine = self.shared.engine.clone();
+        let stored = Arc::clone(&self.shared.objects);
         engine
             .ask(|answer| Input::Hello {
                 session,
@@ -74,14 +92,25 @@ impl v1::worker_service_server::WorkerService for Service {
 
         let (out, stream) = mpsc::channel(FRAMES);
         self.shared.tasks.spawn(async move {
-            // The session is over when either side is. Both may be dropped anywhere: a frame that was read and not handed
-            // in was not answered, and words that were not sent are derived again when the worker comes back.
-            tokio::select! {
-                () = speak(words, &out) => {}
-                () = listen(&engine, session, frames, &out) => {}
-            }
+            let (parts, uploaded) = mpsc::channel(objects::PARTS_UNANSWERED);
+            let mut speaking = std::pin::pin!(speak(words, &out));
+            // The session is over when either side is. Each may be dropped anywhere: a frame that was read and not handed
+            // in was not answered, words that were not sent are derived again when the worker comes back, and an upload
+            // goes on where it was.
+            let is_said = tokio::select! {
+                () = &mut speaking => true,
+                () = listen(&engine, session, frames, &out, &parts, &stored) => false,
+                () = keep(uploaded, &out, &stored) => false,
+            };
             // The engine may be gone, too.
             drop(engine.tell(Input::Closed { session }).await);
+            if !is_said {
+                // A worker that goes on on another stream reads this one to its end. Cancel-safe: nobody is left to read.
+                tokio::select! {
+                    () = speaking => {}
+                    () = out.closed() => {}
+                }
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -95,6 +124,8 @@ async fn listen(
     session: SessionId,
     mut frames: Streaming<v1::WorkerFrame>,
     out: &Out,
+    parts: &mpsc::Sender<objects::Part>,
+    stored: &Arc<Objects>,
 ) {
     loop {
         // Both are cancel-safe: a stream's message and a channel's closed.
@@ -102,12 +133,14 @@ async fn listen(
             frame = frames.message() => frame,
             () = out.closed() => return,
         };
-        let frame = match frame {
+        let mut frame = match frame {
             Ok(Some(frame)) => frame,
             Ok(None) | Err(_) => return,
         };
-        let frame = match convert::read_frame(frame) {
-            Ok(frame) => Box::new(frame),
+        let uploads = std::mem::take(&mut frame.upload_parts);
+        let read = hand_over(uploads, parts).and_then(|()| convert::read_frame(frame));
+        let frame = match read {
+            Ok(frame) => Box::new(without_missing(frame, out, stored).await),
             Err(refusal) => {
                 tracing::warn!(
                     session = session.0,
@@ -123,9 +156,95 @@ async fn listen(
     }
 }
 
-/// Turns what the engine says into frames until the session is over.
+/// Hands parts of objects to whoever stores them.
+fn hand_over(
+    uploads: Vec<v1::UploadPart>,
+    parts: &mpsc::Sender<objects::Part>,
+) -> Result<(), Refusal> {
+    for part in uploads {
+        let part = objects::read_part(part)?;
+        parts.try_send(part).map_err(|_| {
+            Refusal::new(
+                Kind::Invalid,
+                "protocol",
+                "more parts of objects than may wait for a reply",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Stores parts of objects one after the other and says how far each is; beats go on beside it.
+async fn keep(mut parts: mpsc::Receiver<objects::Part>, out: &Out, stored: &Arc<Objects>) {
+    while let Some(part) = parts.recv().await {
+        let frame = v1::CoordinatorFrame {
+            upload_replies: vec![objects::store(stored, part).await],
+            ..v1::CoordinatorFrame::default()
+        };
+        if out.send(Ok(frame)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The frame without results whose objects are not here; their worker is told to upload them again.
+async fn without_missing(mut frame: Frame, out: &Out, stored: &Arc<Objects>) -> Frame {
+    for (attempt, outcome) in std::mem::take(&mut frame.results) {
+        let missing = match &outcome {
+            Outcome::Object { object, .. } => {
+                let (stored, object) = (Arc::clone(stored), *object);
+                let there = tokio::task::spawn_blocking(move || stored.stored(&object)).await;
+                let there = there.unwrap_or(0);
+                (there < object.size).then(|| objects::reply(&object, there))
+            }
+            Outcome::Output { .. }
+            | Outcome::Failure { .. }
+            | Outcome::Yielded
+            | Outcome::Compensated => None,
+        };
+        let Some(reply) = missing else {
+            frame.results.push((attempt, outcome));
+            continue;
+        };
+        let reply = v1::CoordinatorFrame {
+            upload_replies: vec![reply],
+            ..v1::CoordinatorFrame::default()
+        };
+        // A session that is over is noticed by the next read.
+        drop(out.send(Ok(reply)).await);
+    }
+    frame
+}
+
+/// Turns what the engine says into frames until the session is over, and asks for a new stream when this one is old.
 async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
-    while let Some(mut batch) = words.recv().await {
+    let mut age = Age::Young;
+    loop {
+        // All are cancel-safe: a queue's recv and timers.
+        let mut batch = tokio::select! {
+            batch = words.recv() => match batch {
+                Some(batch) => batch,
+                None => return,
+            },
+            passed = age.next() => {
+                let Some(within) = passed else {
+                    return;
+                };
+                let drain = v1::CoordinatorFrame {
+                    drain: Some(v1::Drain {
+                        within: Some(convert::duration(within)),
+                    }),
+                    ..v1::CoordinatorFrame::default()
+                };
+                if out.send(Ok(drain)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        if let Some(ToWorker::Welcome { profile, .. }) = batch.first() {
+            age = Age::of(profile);
+        }
         // What piled up meanwhile travels together.
         while let Ok(more) = words.try_recv() {
             batch.extend(more);
@@ -133,6 +252,49 @@ async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
         for frame in frames(batch) {
             if out.send(Ok(frame)).await.is_err() {
                 return;
+            }
+        }
+    }
+}
+
+/// How old a stream is.
+enum Age {
+    /// Not welcomed yet.
+    Young,
+    /// Welcomed.
+    Serving { until: Instant, within: Duration },
+    /// The worker was asked to replace it.
+    Old { until: Instant },
+}
+
+impl Age {
+    /// Of a stream that is welcomed now. The end is spread by a tenth: streams that began together end apart.
+    fn of(profile: &Profile) -> Self {
+        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+        let fifth = profile.stream_age / 5;
+        let micros = u64::try_from(fifth.as_micros()).unwrap_or(u64::MAX);
+        let spread = Duration::from_micros(random % micros.saturating_add(1));
+        Self::Serving {
+            until: Instant::now() + profile.stream_age - fifth / 2 + spread,
+            within: profile.lease_ttl,
+        }
+    }
+
+    /// Waits until the stream is old, and gives the time within which it is to be replaced; then until that has passed,
+    /// and gives nothing.
+    async fn next(&mut self) -> Option<Duration> {
+        match *self {
+            Self::Young => std::future::pending().await,
+            Self::Serving { until, within } => {
+                tokio::time::sleep_until(until).await;
+                *self = Self::Old {
+                    until: Instant::now() + within,
+                };
+                Some(within)
+            }
+            Self::Old { until } => {
+                tokio::time::sleep_until(until).await;
+                None
             }
         }
     }
@@ -154,6 +316,7 @@ fn frames(words: Vec<ToWorker>) -> Vec<v1::CoordinatorFrame> {
                 profile,
                 verdicts,
                 resend_kept,
+                protocol,
             } => {
                 frame.welcome = Some(v1::Welcome {
                     epoch,
@@ -170,6 +333,7 @@ fn frames(words: Vec<ToWorker>) -> Vec<v1::CoordinatorFrame> {
                         })
                         .collect(),
                     resend_kept_results: resend_kept,
+                    protocol,
                 });
             }
             ToWorker::BeatReply { number } => {
@@ -225,7 +389,9 @@ fn convert_command(command: Command) -> v1::command::Command {
         Command::Resume(attempt) => Wire::Resume(convert::attempt(&attempt)),
         Command::Stop(attempt) => Wire::Stop(convert::attempt(&attempt)),
         Command::Superseded(attempt) => Wire::Superseded(convert::attempt(&attempt)),
-        Command::Worker(WorkerCommand::Drain) => Wire::Drain(v1::DrainWorkerCommand {}),
+        Command::Worker(WorkerCommand::Drain { exit }) => {
+            Wire::Drain(v1::DrainWorkerCommand { exit })
+        }
         Command::Worker(WorkerCommand::RefreshCredentials) => {
             Wire::RefreshCredentials(v1::RefreshCredentials {})
         }
@@ -261,5 +427,6 @@ fn convert_offer(workflow: &str, offer: &Offer) -> v1::Offer {
         finish_critical_max,
         autonomy: offer.autonomy.map(convert::duration),
         output: offer.output.as_deref().map(convert::json),
+        output_object: offer.object.as_ref().map(objects::object_ref),
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, actor, convert, id};
+use super::{Shared, actor, convert, id, list, objects};
 use crate::{
     engine::messages::{ActOn, Follower, Input, Replan, Start},
     refusal::{Kind, Refusal},
@@ -112,6 +112,7 @@ impl Service {
 #[tonic::async_trait]
 impl v1::workflow_service_server::WorkflowService for Service {
     type ReadHistoryStream = BoxStream<v1::HistoryLines>;
+    type ReadOutputStream = BoxStream<v1::ObjectPart>;
     type WatchWorkflowStream = BoxStream<v1::Workflow>;
 
     async fn start_workflow(
@@ -175,19 +176,10 @@ impl v1::workflow_service_server::WorkflowService for Service {
             0 => PAGE_DEFAULT,
             limit => limit.min(PAGE_MAX),
         };
-        let page = self
-            .0
-            .engine
-            .ask(|answer| Input::List {
-                after,
-                limit,
-                query,
-                answer,
-            })
-            .await?;
+        let (workflows, next) = list::matching(&self.0.engine, after, limit, query).await?;
         Ok(Response::new(v1::ListWorkflowsResponse {
-            workflows: page.workflows.iter().map(convert::workflow).collect(),
-            next_page_token: page.next.map_or_else(String::new, |id| id.to_string()),
+            workflows: workflows.iter().map(convert::workflow).collect(),
+            next_page_token: next,
         }))
     }
 
@@ -202,6 +194,14 @@ impl v1::workflow_service_server::WorkflowService for Service {
             lines.map(|lines| v1::HistoryLines { lines })
         });
         Ok(Response::new(Box::pin(lines)))
+    }
+
+    async fn read_output(
+        &self,
+        request: Request<v1::ReadOutputRequest>,
+    ) -> Result<Response<Self::ReadOutputStream>, Status> {
+        let parts = objects::send_output(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(parts)))
     }
 
     async fn watch_workflow(

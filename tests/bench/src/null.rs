@@ -117,6 +117,14 @@ fn gone<T>(_: T) -> Status {
 #[tonic::async_trait]
 impl v1::worker_service_server::WorkerService for Service {
     type SessionStream = ReceiverStream<Result<v1::CoordinatorFrame, Status>>;
+    type ReadObjectStream = ReceiverStream<Result<v1::ObjectPart, Status>>;
+
+    async fn read_object(
+        &self,
+        _: Request<v1::ObjectRef>,
+    ) -> Result<Response<Self::ReadObjectStream>, Status> {
+        Err(Status::unimplemented("the null engine has no objects"))
+    }
 
     async fn session(
         &self,

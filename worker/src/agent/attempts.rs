@@ -21,8 +21,9 @@ use tokio::{
 
 use super::{Agent, Input, read, wire};
 use crate::{
-    execute::{self, Work},
+    execute::{self, Ended, Work},
     host::{Acked, AttemptHost, FromAttempt, Reported},
+    link,
     spool::{AttemptKey, Certainty, Outcome, SpoolError},
 };
 
@@ -116,7 +117,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
             to_agent: self.to_agent(),
             clock: Arc::clone(&self.clock),
         };
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             workflow: key.workflow.clone(),
             step: key.step.clone(),
             number: offer.number,
@@ -130,15 +131,24 @@ impl<P: Send + Sync + 'static> Agent<P> {
             self.ports
                 .ports(self.caller(&key, &declaration, offer.number), &declaration),
         );
-        let context = runtime::context(ports, &declaration, attempt, Arc::new(host));
         let work = Work {
             compensate,
             observe_first: offer.observe_first,
             params,
         };
-        let abort = self
-            .tasks
-            .spawn(execute::execute(step, context, work, Arc::clone(&reported)));
+        let (coordinator, large) = (self.config.coordinator.clone(), offer.output_object.clone());
+        let dial = Arc::clone(&self.dial);
+        let reports = Arc::clone(&reported);
+        let abort = self.tasks.spawn(async move {
+            if let Some(object) = large {
+                match fetch(&*dial, coordinator, object).await {
+                    Ok(output) => attempt.output = Some(output),
+                    Err(failure) => return Some(Ended::So(failure)),
+                }
+            }
+            let context = runtime::context(ports, &declaration, attempt, Arc::new(host));
+            execute::execute(step, context, work, reports).await
+        });
         self.by_task.insert(abort.id(), key.clone());
         self.pending.acks.push(v1::OfferAck {
             attempt: offer.attempt.clone(),
@@ -217,6 +227,17 @@ impl<P: Send + Sync + 'static> Agent<P> {
         }
     }
 
+    /// Acks that were sent on a link that is gone.
+    pub(super) fn repeat_acks(&mut self) {
+        for running in self.attempts.values() {
+            if *running.acked.borrow() == Acked::Pending {
+                self.pending.acks.push(v1::OfferAck {
+                    attempt: Some(wire(&running.key)),
+                });
+            }
+        }
+    }
+
     /// Checkpoints that were sent on a link that is gone.
     pub(super) fn repeat_checkpoints(&mut self) {
         for running in self.attempts.values() {
@@ -263,7 +284,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
     /// An attempt's task has ended: by itself, or because it was dropped.
     pub(super) fn task_ended(
         &mut self,
-        ended: Result<(Id, Option<Outcome>), JoinError>,
+        ended: Result<(Id, Option<Ended>), JoinError>,
     ) -> Result<(), SpoolError> {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
@@ -276,7 +297,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
                         .to_owned(),
                     retry_after_ms: None,
                 };
-                (error.id(), Some(dropped))
+                (error.id(), Some(Ended::So(dropped)))
             }
         };
         let Some(key) = self.by_task.remove(&id) else {
@@ -290,13 +311,22 @@ impl<P: Send + Sync + 'static> Agent<P> {
         };
         let superseded = *running.signal.borrow() == Signal::Superseded;
         match outcome.filter(|_| !superseded) {
-            Some(outcome) => {
+            Some(ended) => {
+                let outcome = match ended {
+                    Ended::So(outcome) => outcome,
+                    Ended::Large {
+                        text,
+                        object,
+                        observed,
+                    } => {
+                        self.spool.put_object(&object, &text)?;
+                        Outcome::Object { object, observed }
+                    }
+                };
                 self.metrics.ended(word(&outcome));
                 tracing::info!(workflow = key.workflow, step = key.step, fence = %key.fence, outcome = word(&outcome), "an attempt ended");
                 self.spool.put(key.clone(), outcome.clone())?;
-                self.pending
-                    .results
-                    .push(execute::to_wire(wire(&key), &outcome));
+                self.send_result(key, outcome)?;
             }
             None => self.metrics.ended("superseded"),
         }
@@ -411,6 +441,22 @@ impl<P: Send + Sync + 'static> Agent<P> {
     }
 }
 
+/// The large output that a compensation is given. Without it nothing begins.
+async fn fetch(
+    dial: &dyn Dial,
+    coordinator: tonic::transport::Uri,
+    object: v1::ObjectRef,
+) -> Result<Value, Outcome> {
+    let fetched = link::fetch(dial, coordinator, object).await;
+    let value = fetched.map_err(|status| status.message().to_owned());
+    value.map_err(|why| Outcome::Failure {
+        code: "output-unreadable".to_owned(),
+        certainty: Certainty::Transient,
+        message: format!("the step's large output did not come: {why}"),
+        retry_after_ms: None,
+    })
+}
+
 /// How long permits go on beyond the TTL while the lease is unknown.
 fn extra(offer: &v1::Offer) -> Duration {
     let critical = (offer.loss_policy() == v1::LossPolicy::FinishCritical)
@@ -437,8 +483,13 @@ fn checkpoint(key: &AttemptKey, number: u64, data: &Value) -> v1::Checkpoint {
 
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Output { observed: true, .. } => "observed-done",
+        Outcome::Output { observed: true, .. } | Outcome::Object { observed: true, .. } => {
+            "observed-done"
+        }
         Outcome::Output {
+            observed: false, ..
+        }
+        | Outcome::Object {
             observed: false, ..
         } => "succeeded",
         Outcome::Failure {

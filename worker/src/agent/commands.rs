@@ -60,8 +60,12 @@ impl<P: Send + Sync + 'static> Agent<P> {
                     self.supersede(&key);
                 }
             }
-            Some(Command::Drain(v1::DrainWorkerCommand {})) => {
+            Some(Command::Drain(v1::DrainWorkerCommand { exit: false })) => {
                 tracing::info!("draining: the coordinator offers nothing new");
+            }
+            Some(Command::Drain(v1::DrainWorkerCommand { exit: true })) => {
+                tracing::info!("drained: nothing is left to finish here");
+                self.begin_to_stop();
             }
             Some(Command::RefreshCredentials(v1::RefreshCredentials {})) => {
                 let (ports, inputs) = (self.ports.clone(), self.inputs.clone());

@@ -5,10 +5,10 @@ use std::time::Duration;
 use drover_proto::v1;
 use tokio::time::Instant;
 
-use super::{Agent, read, wire};
+use super::{Agent, links::Link, read};
 use crate::{
-    execute,
     host::Acked,
+    retry,
     spool::{AttemptKey, SpoolError},
 };
 
@@ -62,15 +62,19 @@ impl<P: Send + Sync + 'static> Agent<P> {
                 self.spool.ack(&key)?;
             }
         }
+        for reply in frame.upload_replies {
+            self.upload_replied(reply)?;
+        }
         for command in frame.commands {
             self.command(command);
         }
         for offer in frame.offers {
             self.offer(offer);
         }
-        if frame.drain.is_some() {
-            // A new stream before this one ends; attempts and leases go on.
-            self.connect();
+        if frame.drain.is_some() && self.successor.is_none() {
+            // A new stream before this one ends; attempts and leases go on. Every stream of a fleet may have begun in one
+            // moment.
+            self.reconnect_at = Some(Instant::now() + retry::part_of(self.reconnect_jitter));
         }
         Ok(())
     }
@@ -96,12 +100,17 @@ impl<P: Send + Sync + 'static> Agent<P> {
         };
         self.beat_interval = positive(welcome.beat_interval, self.beat_interval);
         self.lease_ttl = positive(welcome.lease_ttl, Duration::from_secs(30));
-        self.leases.confirm(self.hello_sent, self.lease_ttl);
+        self.reconnect_jitter = welcome
+            .reconnect_jitter
+            .and_then(|jitter| Duration::try_from(jitter).ok())
+            .unwrap_or_default();
+        if let Some(link) = &mut self.link {
+            link.protocol = Some(welcome.protocol.max(1));
+            self.leases.confirm(link.hello_sent(), self.lease_ttl);
+        }
         self.metrics.beat_answered(self.beat_interval);
         self.waits.reset();
-        if let Some(link) = &mut self.link {
-            link.welcomed = true;
-        }
+        self.forget_uploads();
         tracing::info!(
             epoch = welcome.epoch,
             held = self.attempts.len(),
@@ -134,10 +143,9 @@ impl<P: Send + Sync + 'static> Agent<P> {
             }
         }
         for (key, outcome) in results {
-            self.pending
-                .results
-                .push(execute::to_wire(wire(&key), &outcome));
+            self.send_result(key, outcome)?;
         }
+        self.repeat_acks();
         self.repeat_checkpoints();
         self.add_beat();
         Ok(())
@@ -152,7 +160,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
 
     /// One message for all leases.
     pub(super) fn add_beat(&mut self) {
-        if self.link.as_ref().is_none_or(|link| !link.welcomed) {
+        if self.link.as_ref().and_then(Link::welcomed).is_none() {
             return;
         }
         self.beat += 1;

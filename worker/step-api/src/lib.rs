@@ -29,5 +29,5 @@ pub use declaration::{
 pub use error::{Certainty, StepError};
 pub use permit::{Fence, Permit, Stamp};
 pub use registry::{Registry, RegistryError};
-pub use step::{ErasedStep, Observed, ObservedJson, Step};
+pub use step::{ErasedStep, OUTPUT_BYTES_MAX, Observed, ObservedJson, Step};
 pub use time::{Clock, Timestamp};

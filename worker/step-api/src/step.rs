@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::{Context, Declaration, StepError};
 
+/// The largest output of a step, in bytes of JSON. More than 256 KiB do not travel with the result: they are uploaded, and
+/// events hold a reference.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
 /// What the world says about a step, without changing it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observed<O> {
@@ -47,7 +51,7 @@ where
 {
     /// What a definition passes with `with:`. Never holds a secret.
     type Params: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
-    /// What later steps read. Never holds a secret; at most 256 KiB as JSON.
+    /// What later steps read. Never holds a secret; at most [`OUTPUT_BYTES_MAX`] as JSON.
     type Output: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
 
     /// What the engine must know before the first attempt.

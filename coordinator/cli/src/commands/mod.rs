@@ -6,6 +6,7 @@ pub(crate) mod backup;
 pub(crate) mod brake;
 pub(crate) mod definition;
 pub(crate) mod installation;
+mod step_output;
 pub(crate) mod version;
 pub(crate) mod worker;
 pub(crate) mod workflow;

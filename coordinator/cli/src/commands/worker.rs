@@ -25,7 +25,8 @@ pub(crate) async fn run(command: WorkerCommand, global: &Global) -> Outcome {
     match command {
         WorkerCommand::List { query, watch } => session.workers(&query, watch).await,
         WorkerCommand::Describe { id } => session.describe_worker(id).await,
-        WorkerCommand::Drain(args) => session.drain(args).await,
+        WorkerCommand::Drain { act, exit } => session.drain(act, exit).await,
+        WorkerCommand::Undrain(args) => session.undrain(args).await,
         WorkerCommand::DeclareDead { act, .. } => session.declare_dead(act).await,
         WorkerCommand::RefreshCredentials { id } => {
             session
@@ -51,8 +52,18 @@ const COLUMNS: Columns = Columns {
         "HEARD",
         "BUILD",
     ],
-    wide: &["REACH", "KINDS", "INCARNATION"],
+    wide: &["WAITS FOR", "REACH", "KINDS", "INCARNATION"],
 };
+
+impl From<WorkerActArgs> for v1::WorkerRequest {
+    fn from(args: WorkerActArgs) -> Self {
+        Self {
+            id: args.id,
+            reason: args.reason,
+            dry_run: args.dry_run,
+        }
+    }
+}
 
 impl Session {
     async fn workers(&mut self, query: &str, watch: bool) -> Outcome {
@@ -90,6 +101,7 @@ impl Session {
                         worker.build.clone(),
                     ],
                     wide: vec![
+                        worker.waits_for.join(","),
                         worker.reach.join(","),
                         worker.kinds.len().to_string(),
                         worker.incarnation.clone(),
@@ -134,6 +146,7 @@ impl Session {
                 .collect();
             line("Labels", labels.join(", "));
             line("Attempts", worker.attempts.join(", "));
+            line("Waits for", worker.waits_for.join(", "));
             line("Kinds", worker.kinds.join(", "));
             text
         })?;
@@ -163,12 +176,13 @@ impl Session {
         self.show_worker(&worker, "")
     }
 
-    async fn drain(&mut self, args: WorkerActArgs) -> Outcome {
+    async fn drain(&mut self, args: WorkerActArgs, exit: bool) -> Outcome {
         self.look_at_clock().await?;
-        let request = v1::WorkerRequest {
+        let request = v1::DrainWorkerRequest {
             id: args.id,
             reason: args.reason,
             dry_run: args.dry_run,
+            exit,
         };
         let response = self
             .client
@@ -179,20 +193,18 @@ impl Session {
         self.acted_on_worker(response)
     }
 
+    async fn undrain(&mut self, args: WorkerActArgs) -> Outcome {
+        self.look_at_clock().await?;
+        let request = within(args.into(), self.timeout);
+        let response = self.client.fleet.undrain_worker(request).await?;
+        self.acted_on_worker(response.into_inner())
+    }
+
     async fn declare_dead(&mut self, args: WorkerActArgs) -> Outcome {
         self.look_at_clock().await?;
-        let request = v1::WorkerRequest {
-            id: args.id,
-            reason: args.reason,
-            dry_run: args.dry_run,
-        };
-        let response = self
-            .client
-            .fleet
-            .declare_worker_dead(within(request, self.timeout))
-            .await?
-            .into_inner();
-        self.acted_on_worker(response)
+        let request = within(args.into(), self.timeout);
+        let response = self.client.fleet.declare_worker_dead(request).await?;
+        self.acted_on_worker(response.into_inner())
     }
 
     fn acted_on_worker(&self, response: v1::WorkerResponse) -> Outcome {

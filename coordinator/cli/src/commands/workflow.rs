@@ -24,6 +24,7 @@ pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Outcome {
         WorkflowCommand::List(args) => session.list(args).await,
         WorkflowCommand::Describe { id } => session.describe(&id).await,
         WorkflowCommand::History { id, follow } => session.history(&id, follow).await,
+        WorkflowCommand::Output { id, step } => session.step_output(id, step).await,
         WorkflowCommand::Watch { id } => session.watch(&id).await,
         WorkflowCommand::Wait { id, states } => session.wait(&id, &states, global.timeout).await,
         act => session.act(act).await,
@@ -264,6 +265,14 @@ impl Session {
                 .collect();
             text.push_str("\n\n");
             text.push_str(&self.output.table(&guards, rows));
+        }
+        for step in &workflow.steps {
+            if let Some(object) = &step.output_object {
+                text.push_str(&format!(
+                    "\n\n{} has an output of {} bytes ({}): drover workflow output {} {}",
+                    step.id, object.size, object.digest, workflow.id, step.id
+                ));
+            }
         }
         for hold in &workflow.holds {
             let place = if hold.step.is_empty() {

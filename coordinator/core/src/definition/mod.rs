@@ -23,7 +23,7 @@ use crate::{
 
 pub use for_each::{ForEach, Item, ItemValue, ItemsError, OnItemFailure};
 pub use span::Order;
-pub use validate::output_readers;
+pub use validate::{node_reads, output_readers};
 
 /// The longest definition, in bytes.
 pub const DEFINITION_BYTES_MAX: usize = 1 << 20;

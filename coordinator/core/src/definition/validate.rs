@@ -63,8 +63,9 @@ pub fn output_readers(definition: &Definition, step: usize) -> Vec<&Node> {
         .collect()
 }
 
-/// What the expressions of a node read; those of the steps of its items are theirs.
-fn node_reads(node: &Node) -> BTreeSet<Read> {
+/// The steps whose outputs the expressions of a node read; those of the steps of its items are theirs.
+#[must_use]
+pub fn node_reads(node: &Node) -> BTreeSet<Read> {
     let mut reads = BTreeSet::new();
     match &node.action {
         Action::Run { with, .. } => reads.extend(with.reads()),

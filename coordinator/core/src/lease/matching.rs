@@ -3,6 +3,7 @@
 use super::{LeaseTable, LiveTime, Presence, Worker};
 use crate::{
     ids::{InstallationName, KindRef, WorkerId},
+    object::OBJECT_PROTOCOL,
     workflow::hold::HoldReason,
 };
 
@@ -19,6 +20,8 @@ pub struct Need<'a> {
     pub reach: &'a [String],
     /// A draining worker will do.
     pub critical: bool,
+    /// The worker must be able to fetch a large output.
+    pub with_object: bool,
 }
 
 impl LeaseTable {
@@ -76,10 +79,17 @@ impl LeaseTable {
             .filter(|worker| can(worker, need))
             .collect();
         if able.is_empty() {
-            let serves = connected
+            let serving: Vec<&&&Worker> = connected
                 .iter()
-                .any(|worker| worker.presence.kinds.contains(need.kind));
-            return Some(if serves {
+                .filter(|worker| worker.presence.kinds.contains(need.kind))
+                .collect();
+            let too_old = serving.iter().any(|worker| is_too_old(worker, need));
+            return Some(if too_old {
+                HoldReason::BuildTooOld {
+                    kind: need.kind.to_string(),
+                    installation,
+                }
+            } else if !serving.is_empty() {
                 HoldReason::NoReach {
                     installation,
                     reach: need.reach.join(", "),
@@ -107,10 +117,15 @@ impl LeaseTable {
 fn can(worker: &Worker, need: &Need<'_>) -> bool {
     worker.presence.installation == *need.installation
         && worker.presence.kinds.contains(need.kind)
+        && !is_too_old(worker, need)
         && need
             .reach
             .iter()
             .all(|place| worker.presence.reach.contains(place))
+}
+
+fn is_too_old(worker: &Worker, need: &Need<'_>) -> bool {
+    need.with_object && worker.presence.protocol < OBJECT_PROTOCOL
 }
 
 fn has_credit(worker: &Worker, class: &str) -> bool {

@@ -54,6 +54,8 @@ pub struct Presence {
     pub credits: BTreeMap<String, u32>,
     /// Takes no offers.
     pub draining: bool,
+    /// Version of the protocol that its session speaks.
+    pub protocol: u32,
 }
 
 #[derive(Debug)]
@@ -201,10 +203,10 @@ impl LeaseTable {
         }
     }
 
-    /// The worker takes no further offers.
-    pub fn drain(&mut self, id: &WorkerId) {
+    /// The worker takes no further offers, or takes them again.
+    pub fn set_draining(&mut self, id: &WorkerId, draining: bool) {
         if let Some(worker) = self.workers.get_mut(id) {
-            worker.presence.draining = true;
+            worker.presence.draining = draining;
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Profile {
     pub restart_grace: Duration,
     /// Workers spread their reconnects over this.
     pub reconnect_jitter: Duration,
+    /// A session's stream is replaced at this age, more or less: a balancer or proxy in between never sees an old one.
+    pub stream_age: Duration,
 }
 
 impl Profile {
@@ -49,6 +51,7 @@ impl Profile {
         ack_timeout: Duration::from_secs(5),
         restart_grace: Duration::from_secs(30 * 60),
         reconnect_jitter: Duration::from_secs(2),
+        stream_age: Duration::from_secs(30 * 60),
     };
 
     /// For tests that kill.
@@ -59,6 +62,7 @@ impl Profile {
         ack_timeout: Duration::from_millis(500),
         restart_grace: Duration::from_secs(5),
         reconnect_jitter: Duration::from_millis(20),
+        stream_age: Duration::from_secs(30 * 60),
     };
 
     /// The profile of this name.

@@ -37,6 +37,7 @@ impl Bench {
             reach: BTreeSet::from(["aws".to_owned()]),
             credits: BTreeMap::from([("light".to_owned(), 2)]),
             draining: false,
+            protocol: 1,
         }
     }
 
@@ -87,6 +88,7 @@ impl Bench {
             class: "light",
             reach: &["aws".to_owned()],
             critical: false,
+            with_object: false,
         };
         self.table
             .pick(&need, self.now)

@@ -10,6 +10,7 @@ use super::{
     decide::Turn,
     event::{Body, Certainty, SkipCause, StepFailure, StopReason},
     items,
+    objects,
     state::{Phase, Workflow},
 };
 use crate::{declaration::Compensation, definition::Action, ids::InstallationName};
@@ -75,12 +76,16 @@ fn begin_guard(turn: &mut Turn<'_>, index: usize) {
     if has_begun
         && workflow.steps[index].phase == Phase::Blocked
         && !span_has_ended(workflow, index)
+        && !objects::lacks(workflow, index)
     {
         schedule(turn, index, None);
     }
 }
 
 fn begin(turn: &mut Turn<'_>, index: usize) {
+    if objects::lacks(turn.workflow, index) {
+        return;
+    }
     let plan = Arc::clone(&turn.workflow.plan);
     let node = &plan.definition.nodes[index];
     if let Some(when) = &node.when {

@@ -241,6 +241,7 @@ impl Step {
                     assert!(!self.phase.is_leased(), "a running step is not skipped");
                 }
                 self.output = output.as_ref().map(Arc::clone);
+                self.object = None;
                 // By an operator, while it is taken back: whatever was left has been dealt with by hand.
                 self.end(
                     if self.backward {
@@ -347,10 +348,16 @@ impl Step {
                 self.observe_first = true;
                 self.ready(event.at);
             }
-            Body::AttemptSucceeded { fence, output, .. } => {
+            Body::AttemptSucceeded {
+                fence,
+                output,
+                object,
+                ..
+            } => {
                 self.expect(&[Running], event);
                 self.lease_of(*fence);
-                self.output = Some(Arc::clone(output));
+                self.object = *object;
+                self.output = object.is_none().then(|| Arc::clone(output));
                 self.end(Phase::Succeeded, event.at);
             }
             Body::AttemptFailed {
@@ -480,6 +487,7 @@ impl Step {
                     installation: self.installation.take(),
                     params: self.params.take(),
                     output: self.output.take(),
+                    object: self.object.take(),
                     checkpoint: self.checkpoint.take(),
                     started_at: None,
                     ..Self::default()

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     definition::{OnFailure, OnViolation},
     ids::{Fence, PoolName, WorkerId},
+    object::ObjectRef,
 };
 
 pub(super) fn lease(
@@ -66,6 +67,7 @@ fn offer(workflow: &Workflow, index: usize) -> Offer {
             .expect("a scheduled step has parameters"),
         checkpoint: step.checkpoint.clone(),
         output: step.output.clone().filter(|_| step.backward),
+        object: step.object.filter(|_| step.backward),
         idempotency_prefix: format!("{}/{id}/{}", workflow.id, step.generation),
         start_to_close: node
             .timeouts
@@ -204,7 +206,11 @@ pub(super) fn result(turn: &mut Turn<'_>, index: usize, fence: Fence, outcome: O
     let stopping = step.lease.as_ref().and_then(|lease| lease.stopping);
     match (outcome, step.backward) {
         (Outcome::Output { output, observed }, false) => {
-            succeeded(turn, index, fence, output, observed, stopping)
+            succeeded(turn, index, fence, output, None, observed, stopping)
+        }
+        (Outcome::Object { object, observed }, false) => {
+            let object = Some(object);
+            succeeded(turn, index, fence, Value::Null, object, observed, stopping)
         }
         (Outcome::Compensated, true) => turn.emit(Some(index), Body::AttemptCompensated { fence }),
         (Outcome::Yielded, _) => match stopping {
@@ -220,7 +226,7 @@ pub(super) fn result(turn: &mut Turn<'_>, index: usize, fence: Fence, outcome: O
         ) => {
             failed(turn, index, fence, failure, retry_after, stopping);
         }
-        (Outcome::Output { .. }, true) | (Outcome::Compensated, false) => {
+        (Outcome::Output { .. } | Outcome::Object { .. }, true) | (Outcome::Compensated, false) => {
             let failure = StepFailure::new(
                 "protocol",
                 Certainty::Failed,
@@ -237,6 +243,7 @@ fn succeeded(
     index: usize,
     fence: Fence,
     output: Value,
+    object: Option<ObjectRef>,
     observed: bool,
     stopping: Option<StopReason>,
 ) {
@@ -253,6 +260,7 @@ fn succeeded(
         Body::AttemptSucceeded {
             fence,
             output: Arc::new(output),
+            object,
             observed,
         },
     );
@@ -333,6 +341,7 @@ fn stopped(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: StopReason) 
                 Body::AttemptSucceeded {
                     fence,
                     output: Arc::new(Value::Null),
+                    object: None,
                     observed: false,
                 },
             );

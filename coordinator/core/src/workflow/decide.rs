@@ -10,6 +10,7 @@ use super::{
     act, advance, attempt, due,
     event::{Body, Created, Event},
     input::{Env, Input, Reply},
+    objects,
     state::{Course, Workflow},
 };
 use crate::{ids::Actor, plan::Plan};
@@ -56,10 +57,9 @@ impl Workflow {
         turn.settle();
         let reply = turn.handle(input);
         turn.settle();
-        Decision {
-            events: turn.events,
-            reply,
-        }
+        let events = turn.events;
+        self.put_down();
+        Decision { events, reply }
     }
 
     /// What [`Workflow::react`] would come to. Changes nothing.
@@ -159,6 +159,10 @@ impl Turn<'_> {
             } => attempt::lost(self, step, fence, reason),
             Input::HeartbeatTimedOut { step, fence } => {
                 attempt::heartbeat_timed_out(self, step, fence)
+            }
+            Input::ObjectUnreadable { object, message } => {
+                objects::unreadable(self, object, &message);
+                Reply::Noted
             }
             Input::Restored { head } => {
                 if !self.workflow.is_ended() {

@@ -331,6 +331,7 @@ impl Workflow {
             | HoldReason::Stuck { .. }
             | HoldReason::NoReach { .. }
             | HoldReason::KindUnserved { .. }
+            | HoldReason::BuildTooOld { .. }
             | HoldReason::WorkerOffline { .. }
             | HoldReason::NoCredit { .. }
             | HoldReason::Draining { .. } => reason.unblock(self.id.as_str()),
@@ -439,6 +440,7 @@ impl Workflow {
                 }),
             unblock: hold.map_or_else(String::new, |hold| self.unblock(Some(index), &hold.reason)),
             output: step.output.as_deref().cloned(),
+            output_object: step.object,
             evidence: step
                 .evidence
                 .map_or_else(String::new, |digest| digest.to_string()),
@@ -527,6 +529,7 @@ fn same_for_all(reason: &HoldReason) -> bool {
         | HoldReason::Stuck { .. }
         | HoldReason::NoReach { .. }
         | HoldReason::KindUnserved { .. }
+        | HoldReason::BuildTooOld { .. }
         | HoldReason::WorkerOffline { .. }
         | HoldReason::NoCredit { .. }
         | HoldReason::Draining { .. } => false,

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     definition::ItemValue,
     ids::{Actor, Digest, Fence, InstallationName, PoolName, StepId, WorkerId, WorkflowId},
+    object::ObjectRef,
     time::Timestamp,
 };
 
@@ -277,8 +278,11 @@ pub enum Body {
     AttemptSucceeded {
         /// Which lease.
         fence: Fence,
-        /// What later steps read.
+        /// What later steps read; null when it lies in an object.
         output: Arc<Value>,
+        /// Where the output lies when it is too large for an event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object: Option<ObjectRef>,
         /// The world already was as the step wants it.
         #[serde(default, skip_serializing_if = "is_false")]
         observed: bool,

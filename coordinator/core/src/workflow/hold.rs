@@ -79,6 +79,13 @@ pub enum HoldReason {
         /// Where.
         installation: String,
     },
+    /// Connected workers serve the kind, and none of their builds can fetch the large output that its compensation needs.
+    BuildTooOld {
+        /// Which kind.
+        kind: String,
+        /// Where.
+        installation: String,
+    },
     /// No worker of the installation is heard.
     WorkerOffline {
         /// Where.
@@ -115,6 +122,7 @@ impl HoldReason {
             Self::Stuck { .. } => "stuck",
             Self::NoReach { .. } => "no-reach",
             Self::KindUnserved { .. } => "kind-unserved",
+            Self::BuildTooOld { .. } => "build-too-old",
             Self::WorkerOffline { .. } => "worker-offline",
             Self::NoCredit { .. } => "no-credit",
             Self::Draining { .. } => "draining",
@@ -158,6 +166,11 @@ impl HoldReason {
             }
             Self::KindUnserved { kind, installation } => {
                 format!("no connected worker of {installation} serves {kind}")
+            }
+            Self::BuildTooOld { kind, installation } => {
+                format!(
+                    "no worker build of {installation} that serves {kind} can fetch its large output"
+                )
             }
             Self::WorkerOffline { installation } => format!("no worker of {installation} is heard"),
             Self::NoCredit {
@@ -209,6 +222,9 @@ impl HoldReason {
             }
             Self::KindUnserved { kind, installation } => {
                 format!("start a worker build in {installation} that serves {kind}")
+            }
+            Self::BuildTooOld { kind, installation } => {
+                format!("start a newer worker build in {installation} that serves {kind}")
             }
             Self::WorkerOffline { installation } => {
                 format!("bring a worker of {installation} back; nothing is lost meanwhile")

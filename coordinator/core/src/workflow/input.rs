@@ -8,6 +8,7 @@ use super::event::StepFailure;
 use crate::{
     declaration::LossPolicy,
     ids::{Actor, Digest, Fence, InstallationName, KindRef, PoolName, StepId, WorkerId},
+    object::ObjectRef,
     plan::Plan,
     time::Timestamp,
 };
@@ -116,6 +117,13 @@ pub enum Input {
         /// Of the attempt.
         fence: Fence,
     },
+    /// A large output that steps wait for cannot be read.
+    ObjectUnreadable {
+        /// Which.
+        object: ObjectRef,
+        /// Why, one sentence.
+        message: String,
+    },
     /// The store was restored from a backup.
     Restored {
         /// Hash of the stream's head in the backup.
@@ -139,6 +147,13 @@ pub enum Outcome {
     Output {
         /// What later steps read.
         output: Value,
+        /// The world already was so.
+        observed: bool,
+    },
+    /// Well, with an output that is too large for an event. The object is durable.
+    Object {
+        /// Where it lies.
+        object: ObjectRef,
         /// The world already was so.
         observed: bool,
     },
@@ -250,6 +265,8 @@ pub struct Offer {
     pub checkpoint: Option<Arc<Value>>,
     /// Output of the step, for compensations.
     pub output: Option<Arc<Value>>,
+    /// Where that output lies when it is too large for an event.
+    pub object: Option<ObjectRef>,
     /// Prefix of every idempotency key.
     pub idempotency_prefix: String,
     /// Domain time for the attempt.

@@ -23,6 +23,7 @@ pub mod event;
 pub mod hold;
 pub mod input;
 mod items;
+mod objects;
 mod ready;
 mod replan;
 pub mod state;

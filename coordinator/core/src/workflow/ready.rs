@@ -17,9 +17,17 @@ pub struct Wanted {
     pub installation: InstallationName,
     /// True when a draining worker may take it, too: it is inside a critical span that has begun.
     pub critical: bool,
+    /// True when its offer comes with a large output, which the worker has to fetch.
+    pub with_object: bool,
 }
 
 impl Workflow {
+    /// True when the step's next offer comes with a large output.
+    #[must_use]
+    pub fn fetches_object(&self, index: usize) -> bool {
+        self.steps[index].backward && self.steps[index].object.is_some()
+    }
+
     /// The steps that may be leased now, in the order of the definition, guards first.
     #[must_use]
     pub fn wanted(&self, env: &Env<'_>) -> Vec<Wanted> {
@@ -33,6 +41,7 @@ impl Workflow {
                     step: index,
                     installation: self.steps[index].installation.clone()?,
                     critical: self.in_critical_span() && self.plan.critical.contains(&index),
+                    with_object: self.fetches_object(index),
                 })
             })
             .collect();

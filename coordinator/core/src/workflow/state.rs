@@ -1,7 +1,12 @@
 //! The state of a workflow. Only [`Workflow::apply`] changes it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::event::{Body, Created, Event, PauseCause, StepFailure, StopReason};
@@ -9,6 +14,7 @@ use crate::{
     definition::{Action, OnItemFailure},
     expr::Scope,
     ids::{Actor, Digest, Fence, InstallationName, PoolName, StepId, WorkerId, WorkflowId},
+    object::ObjectRef,
     plan::Plan,
     time::Timestamp,
 };
@@ -44,6 +50,8 @@ pub struct Workflow {
     pub starts: Vec<usize>,
     /// Counter of the newest lease.
     pub lease_counter: u64,
+    /// Values of large outputs that the shell has read for steps whose turn has come. No part of the fold.
+    pub(super) at_hand: BTreeMap<ObjectRef, Arc<Value>>,
 }
 
 /// Where a workflow is going.
@@ -135,6 +143,8 @@ pub struct Step {
     pub params: Option<Arc<Value>>,
     /// What later steps read.
     pub output: Option<Arc<Value>>,
+    /// Where the output lies when it is too large for an event; `output` is empty then.
+    pub object: Option<ObjectRef>,
     /// The newest durable checkpoint.
     pub checkpoint: Option<Arc<Value>>,
     /// The lease in force, or the last one when no attempt is under way.
@@ -256,6 +266,7 @@ impl Workflow {
             steps: vec![Step::default(); plan.definition.nodes.len()],
             starts: Vec::new(),
             lease_counter: 0,
+            at_hand: BTreeMap::new(),
             plan,
         }
     }
@@ -355,6 +366,14 @@ impl Workflow {
     }
 }
 
+/// What a digest of evidence covers: the value, or the reference, which holds the value's digest.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Evidence<'a> {
+    Output(Option<&'a Arc<Value>>),
+    Object(&'a ObjectRef),
+}
+
 /// What the expressions of one step may see.
 pub(super) struct StepScope<'a> {
     pub(super) workflow: &'a Workflow,
@@ -373,8 +392,12 @@ impl Scope for StepScope<'_> {
         let definition = &self.workflow.plan.definition;
         let source = definition.seen_from(&definition.nodes[self.index], step)?;
         let step = &self.workflow.steps[source];
-        step.output
-            .as_deref()
+        let value = step
+            .output
+            .as_ref()
+            .or_else(|| self.workflow.at_hand.get(step.object.as_ref()?));
+        value
+            .map(|value| &**value)
             .filter(|_| step.phase.satisfies_needs())
     }
 
@@ -403,14 +426,16 @@ impl Workflow {
         let Action::Gate(gate) = &self.plan.definition.nodes[index].action else {
             return Digest::of(b"");
         };
-        let outputs: Vec<(&StepId, Option<&Arc<Value>>)> = gate
+        let outputs: Vec<(&StepId, Evidence<'_>)> = gate
             .evidence
             .iter()
             .map(|&evidence| {
-                (
-                    self.plan.id_of(evidence),
-                    self.steps[evidence].output.as_ref(),
-                )
+                let step = &self.steps[evidence];
+                let output = step
+                    .object
+                    .as_ref()
+                    .map_or(Evidence::Output(step.output.as_ref()), Evidence::Object);
+                (self.plan.id_of(evidence), output)
             })
             .collect();
         Digest::of_json(&outputs)

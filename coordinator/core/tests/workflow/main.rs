@@ -6,6 +6,7 @@ mod common;
 mod failures;
 mod holding;
 mod items;
+mod objects;
 mod operators;
 mod order;
 mod replan;

@@ -317,5 +317,6 @@ fn welcome(held: Vec<v1::AttemptRef>) -> v1::Welcome {
             })
             .collect(),
         resend_kept_results: false,
+        protocol: 1,
     }
 }

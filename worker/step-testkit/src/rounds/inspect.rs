@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The store's limit, bytes of JSON. That of checkpoints is kept by the context.
-const MAX_OUTPUT: usize = 256 * 1024;
+const MAX_OUTPUT: usize = drover_step_api::OUTPUT_BYTES_MAX;
 
 /// The first rule that an attempt broke by itself.
 pub(crate) fn inspect(declaration: &Declaration, outcome: &Outcome) -> Result<(), Broken> {
