@@ -25,6 +25,7 @@ use crate::{
     host::{Acked, AttemptHost, FromAttempt, Reported},
     link,
     spool::{AttemptKey, Certainty, Outcome, SpoolError},
+    surroundings::Dial,
 };
 
 /// How long an attempt that no longer counts may take to notice.
