@@ -9,8 +9,7 @@ use super::{
     attempt,
     decide::Turn,
     event::{Body, Certainty, SkipCause, StepFailure, StopReason},
-    items,
-    objects,
+    items, objects,
     state::{Phase, Workflow},
 };
 use crate::{declaration::Compensation, definition::Action, ids::InstallationName};
