@@ -1,7 +1,7 @@
 //! The coordinator's machine: the real services and the real engine, on a simulated disk, network and clock.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,8 +10,9 @@ use std::{
 };
 
 use drover_coordinator::{
-    engine::Settings,
+    engine::{Settings, ended::Retention},
     metrics::Metrics,
+    objects::Objects,
     rpc::{self, Shared},
     server,
     supervise::{self, Parts},
@@ -66,8 +67,22 @@ impl Machine {
             low_space: 2 * FULL,
             full_space: FULL,
             free_space: Arc::new(move || Some(free.load(Ordering::Relaxed))),
+            // Everything stays: the checker reads what has ended.
+            retention: Retention {
+                after: Duration::from_secs(365 * 24 * 3600),
+                ended_max: usize::MAX,
+            },
+            mirror: None,
+            objects: self.objects(),
             build: "simulated".to_owned(),
         }
+    }
+
+    /// Outputs are small in a simulation: nothing is ever in there.
+    fn objects(&self) -> Arc<Objects> {
+        let free = Arc::clone(&self.free);
+        let free_space = Arc::new(move || Some(free.load(Ordering::Relaxed)));
+        Arc::new(Objects::below(Path::new("no-data"), free_space, FULL))
     }
 
     /// One process. It ends when its engine does not begin; whoever starts processes begins another one.
@@ -81,7 +96,9 @@ impl Machine {
             settings: Box::new(move || settings.settings()),
             clock: Arc::new(self.clock.clone()),
             metrics: Metrics::default(),
+            backup: None,
         };
+        let objects = self.objects();
         let (engine, running) = supervise::unthreaded(parts);
         let shared = Shared {
             engine,
@@ -89,6 +106,8 @@ impl Machine {
             signing_key: None,
             // Nobody restores in a simulation.
             uploads: PathBuf::from("no-uploads"),
+            backup: None,
+            objects,
         };
         let routes = rpc::routes(shared).await?;
         let served = server::transport()

@@ -82,4 +82,5 @@ const BRISK: Profile = Profile {
     ack_timeout: Duration::from_secs(3),
     restart_grace: Duration::from_secs(120),
     reconnect_jitter: Duration::from_millis(500),
+    stream_age: Duration::from_secs(5 * 60),
 };
