@@ -20,6 +20,8 @@ fn kinds() -> Kinds {
 
 /// A place is known, lies on a line of the text, and at most one column behind its end.
 fn check_places(text: &str, problems: &[Problem]) {
+    // YAML ends a line with either, or with both.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let lines: Vec<&str> = text.split('\n').collect();
     for problem in problems {
         let (line, column) = (

@@ -22,8 +22,8 @@ fn lasting(workflow: &view::Workflow) -> (String, u64, bool, Vec<(String, u32, b
 fn no_order_of_messages_makes_the_engine_panic_or_write_what_does_not_fold() {
     check!()
         .with_type::<Vec<Move>>()
-        .with_iterations(400)
-        .with_max_len(2048)
+        .with_iterations(100)
+        .with_max_len(1024)
         .for_each(|moves| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()

@@ -19,7 +19,7 @@ use crate::{
     history::{Recorder, What},
 };
 
-/// How the next append goes.
+/// How the next append to a workflow goes: nobody would miss the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
     /// Well.
@@ -49,6 +49,7 @@ struct Contents {
     written: Vec<Batch>,
     mood: Mood,
     dying: bool,
+    lies: bool,
     recorder: Recorder,
 }
 
@@ -92,6 +93,8 @@ impl Contents {
     }
 
     fn sync(&mut self) {
+        // A disk that lies is one batch behind.
+        let unsynced = if self.lies { self.written.pop() } else { None };
         for batch in std::mem::take(&mut self.written) {
             self.synced.take(&batch);
             for (stream, record) in &batch.records {
@@ -101,6 +104,7 @@ impl Contents {
                 });
             }
         }
+        self.written.extend(unsynced);
     }
 }
 
@@ -112,13 +116,19 @@ impl Disk {
             written: Vec::new(),
             mood: Mood::Fine,
             dying: false,
+            lies: false,
             recorder,
         })))
     }
 
-    /// How the next append goes; later ones go well again.
+    /// How the next append to a workflow goes; later ones go well again.
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.lock().mood = mood;
+    }
+
+    /// From here on it says that it has synced a batch before it has.
+    pub(crate) fn lie(&self) {
+        self.lock().lies = true;
     }
 
     /// The machine dies: whoever runs on it is to be crashed.
@@ -133,9 +143,9 @@ impl Disk {
         contents.dying = false;
     }
 
-    /// What the disk holds.
+    /// What the disk holds when it is asked in peace.
     pub(crate) fn streams(&self) -> Streams {
-        self.lock().synced.streams.clone()
+        self.lock().seen.streams.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Contents> {
@@ -193,7 +203,16 @@ impl EventStore for Store {
             heads.insert(stream, next);
         }
         contents.write(batch);
-        match std::mem::replace(&mut contents.mood, Mood::Fine) {
+        let matters = batch
+            .records
+            .iter()
+            .any(|(stream, _)| matches!(stream, StreamId::Workflow(_)));
+        let mood = if matters {
+            std::mem::replace(&mut contents.mood, Mood::Fine)
+        } else {
+            Mood::Fine
+        };
+        match mood {
             Mood::Fine => {
                 contents.sync();
                 Ok(())

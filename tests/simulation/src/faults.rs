@@ -33,13 +33,15 @@ pub enum Kind {
     WorkerCrash,
     /// All processes of an installation do.
     PoolCrash,
+    /// A worker's node dies: first its link, then its process; then it is back, with its spool.
+    NodeLoss,
     /// A worker is told to stop in good order, and begins again.
     WorkerRestart,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Partition,
         Self::OneWay,
         Self::RegionCut,
@@ -53,6 +55,7 @@ impl Kind {
         Self::ClockJump,
         Self::WorkerCrash,
         Self::PoolCrash,
+        Self::NodeLoss,
         Self::WorkerRestart,
     ];
 
@@ -73,6 +76,7 @@ impl Kind {
             Self::ClockJump => "clock jump",
             Self::WorkerCrash => "worker crash",
             Self::PoolCrash => "pool crash",
+            Self::NodeLoss => "node lost",
             Self::WorkerRestart => "worker restart",
         }
     }
@@ -157,6 +161,13 @@ pub enum Fault {
         /// It is a whole installation.
         pool: bool,
     },
+    /// See [`Kind::NodeLoss`].
+    NodeLoss {
+        /// Which host.
+        host: String,
+        /// Its process lives on so long without its link.
+        lives_on: Duration,
+    },
     /// See [`Kind::WorkerRestart`].
     WorkerRestart {
         /// Which host.
@@ -182,6 +193,7 @@ impl Fault {
             Self::ClockJump { .. } => Kind::ClockJump,
             Self::Crash { pool: false, .. } => Kind::WorkerCrash,
             Self::Crash { pool: true, .. } => Kind::PoolCrash,
+            Self::NodeLoss { .. } => Kind::NodeLoss,
             Self::WorkerRestart { .. } => Kind::WorkerRestart,
         }
     }
@@ -273,6 +285,10 @@ fn draw(kind: Kind, workers: &[String], chance: &mut Chance) -> Fault {
         Kind::PoolCrash => Fault::Crash {
             hosts: pool,
             pool: true,
+        },
+        Kind::NodeLoss => Fault::NodeLoss {
+            host: worker,
+            lives_on: chance.between(Duration::from_secs(1), Duration::from_secs(20)),
         },
         Kind::WorkerRestart => Fault::WorkerRestart { host: worker },
     }

@@ -29,4 +29,4 @@ pub mod scenario;
 mod worker;
 mod world;
 
-pub use run::{Outcome, run};
+pub use run::{Outcome, run, run_broken};

@@ -15,7 +15,7 @@ use crate::{
     links::{Links, USUAL_LATENCY, Wrong},
     net::COORDINATOR,
     operator::Operator,
-    scenario::Scenario,
+    scenario::{Planted, Scenario},
     worker,
     world::World,
 };
@@ -53,7 +53,23 @@ pub struct Outcome {
 /// # Errors
 /// When the run cannot be set up, or the simulation itself fails.
 pub fn run(seed: u64) -> anyhow::Result<Outcome> {
-    let evidence = gather(&Scenario::of(seed))?;
+    judge(&Scenario::of(seed))
+}
+
+/// As [`run`], with a planted breakage that the rules are to find.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_broken(seed: u64, planted: Planted) -> anyhow::Result<Outcome> {
+    judge(&Scenario {
+        planted: Some(planted),
+        ..Scenario::of(seed)
+    })
+}
+
+fn judge(scenario: &Scenario) -> anyhow::Result<Outcome> {
+    let evidence = gather(scenario)?;
+    let seed = scenario.seed;
     let mut faults = BTreeMap::new();
     for planned in &evidence.scenario.faults {
         *faults.entry(planned.fault.kind()).or_default() += 1;
@@ -98,6 +114,8 @@ struct Stage<'a> {
     links: Links,
     /// Hosts that are down, and when they begin again.
     down: BTreeMap<String, Duration>,
+    /// Hosts that will die soon: when, and when they begin again.
+    doomed: BTreeMap<String, (Duration, Duration)>,
 }
 
 /// What a fault does at its begin or its end.
@@ -120,6 +138,9 @@ impl<'a> Stage<'a> {
             .tcp_capacity(4096)
             .build();
         let coordinator = coordinator::Machine::new(scenario.profile, recorder.clone());
+        if scenario.planted == Some(Planted::LyingDisk) {
+            coordinator.disk.lie();
+        }
         let machine = coordinator.clone();
         sim.host(COORDINATOR, move || machine.clone().run());
         let world = World::new(seed, recorder.clone(), scenario.profile.lease_ttl);
@@ -142,6 +163,7 @@ impl<'a> Stage<'a> {
             workers,
             operator,
             down: BTreeMap::new(),
+            doomed: BTreeMap::new(),
         })
     }
 
@@ -197,6 +219,14 @@ impl<'a> Stage<'a> {
         if self.coordinator.disk.is_dying() {
             self.crash(COORDINATOR, now + BEGIN_AGAIN);
         }
+        let doomed = std::mem::take(&mut self.doomed);
+        for (host, (at, until)) in doomed {
+            if at <= now {
+                self.crash(&host, until);
+            } else {
+                self.doomed.insert(host, (at, until));
+            }
+        }
         let due: Vec<String> = self
             .down
             .iter()
@@ -226,6 +256,11 @@ impl<'a> Stage<'a> {
         self.sim.crash(host);
         if host == COORDINATOR {
             self.coordinator.disk.crash();
+        }
+        if self.scenario.planted == Some(Planted::EmptiedSpools)
+            && let Some(machine) = self.workers.get(host)
+        {
+            machine.empty_spool();
         }
         self.recorder.note(What::Crashed {
             host: host.to_owned(),
@@ -272,6 +307,11 @@ impl<'a> Stage<'a> {
                     self.crash(host, until);
                 }
             }
+            Fault::NodeLoss { host, lives_on } => {
+                self.links.begin(&mut self.sim, host, Wrong::Cut);
+                let dies = self.sim.elapsed() + *lives_on;
+                self.doomed.insert(host.clone(), (dies, until.max(dies)));
+            }
             Fault::WorkerRestart { host } => {
                 if let Some(machine) = self.workers.get(host) {
                     machine.stop();
@@ -294,6 +334,7 @@ impl<'a> Stage<'a> {
                 .links
                 .end(&mut self.sim, host, one_way(*to_coordinator)),
             Fault::Hold { host } => self.links.end(&mut self.sim, host, Wrong::Held),
+            Fault::NodeLoss { host, .. } => self.links.end(&mut self.sim, host, Wrong::Cut),
             Fault::Loss { host, .. } => {
                 self.sim.set_link_fail_rate(host.as_str(), COORDINATOR, 0.0);
             }

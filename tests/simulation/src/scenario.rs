@@ -29,6 +29,18 @@ pub struct Scenario {
     pub patience: Duration,
     /// The faults, by time.
     pub faults: Vec<Planned>,
+    /// Something that is broken on purpose, to see whether the rules find it.
+    pub planted: Option<Planted>,
+}
+
+/// A breakage of what the product stands on, as bad as one of the product itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The coordinator's disk says that it has synced a batch before it has: as when an answer leaves before its events are
+    /// durable.
+    LyingDisk,
+    /// A worker that crashes loses the results in its spool.
+    EmptiedSpools,
 }
 
 impl Scenario {
@@ -55,6 +67,7 @@ impl Scenario {
             trouble,
             patience: profile.restart_grace + Duration::from_secs(30 * 60),
             faults,
+            planted: None,
             workers,
         }
     }

@@ -72,6 +72,12 @@ impl Machine {
         }
     }
 
+    /// The results in its spool are gone. Only while no process has it open.
+    pub(crate) fn empty_spool(&self) {
+        let emptied = fs::write(self.0.spool.join("log"), "");
+        emptied.expect("a file in a temporary folder is written");
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Handle>> {
         self.0
             .running

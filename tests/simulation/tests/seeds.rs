@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use drover_simulation::{Outcome, run};
+use drover_simulation::{Outcome, run, run_broken, scenario::Planted};
 
 /// Runs seeds on every core; in the order of the seeds.
 fn all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
@@ -53,4 +53,25 @@ fn the_same_seed_gives_the_same_history() {
         assert!(first.events > 0, "seed {seed} did something");
     }
     assert_ne!(run(3).unwrap().digest, run(11).unwrap().digest);
+}
+
+/// The first seed in which a rule finds what was planted.
+fn first_to_find(planted: Planted, rule: &str) -> Option<u64> {
+    (0..60).find(|seed| {
+        let outcome = run_broken(*seed, planted).unwrap();
+        let mut found = outcome.violations.iter();
+        found.any(|violation| violation.rule == rule)
+    })
+}
+
+#[test]
+fn a_disk_that_only_says_that_it_syncs_is_found() {
+    let found = first_to_find(Planted::LyingDisk, "acked-is-durable");
+    assert!(found.is_some());
+}
+
+#[test]
+fn results_that_are_lost_with_their_spool_are_found() {
+    let found = first_to_find(Planted::EmptiedSpools, "result-is-kept");
+    assert!(found.is_some());
 }
