@@ -103,8 +103,8 @@ fn about(member: &Member, before: Option<Standing>, roster: &Roster) -> String {
             roster.members().len()
         ),
         Standing::Paused => format!(
-            "{} {sentence}; to go on: {}",
-            "paused".yellow(),
+            "{}: {sentence}; to go on: {}",
+            "needs a person".yellow(),
             member.unblock().unwrap_or("describe it")
         ),
         Standing::Refused => format!("{} {sentence}", "refused".yellow()),
