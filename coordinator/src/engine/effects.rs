@@ -22,6 +22,8 @@ impl Engine {
     /// Follows new events of a workflow.
     pub(super) fn effects(&mut self, id: &WorkflowId, events: &[Event]) {
         self.touched.insert(id.clone());
+        // A lease or a critical span may have ended.
+        self.leaving_may_have_ended = true;
         let Some(Slot::Open(workflow)) = self.workflows.get(id) else {
             return;
         };
@@ -132,7 +134,6 @@ impl Engine {
         self.leases.ended(key);
         self.progress.remove(key);
         self.queues.touch();
-        self.leaving_may_have_ended = true;
     }
 
     /// Nothing of the workflow counts any more.

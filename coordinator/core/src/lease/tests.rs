@@ -232,7 +232,7 @@ fn offers_go_to_the_least_used_worker_that_has_credit() {
     assert_eq!(bench.picks(), None, "two credits each");
     bench.table.ended(&key("m2"));
     assert_eq!(bench.picks().as_deref(), Some("w2"));
-    bench.table.drain(&id("w2"));
+    bench.table.set_draining(&id("w2"), true);
     assert_eq!(bench.picks(), None);
 }
 
