@@ -51,6 +51,18 @@ pub(crate) fn pod() -> Gvk {
     Gvk::of("v1", "Pod")
 }
 
+pub(crate) fn disruption_budget() -> Gvk {
+    Gvk::of("policy/v1", "PodDisruptionBudget")
+}
+
+pub(crate) fn volume_attachment() -> Gvk {
+    Gvk::of("storage.k8s.io/v1", "VolumeAttachment")
+}
+
+pub(crate) fn drainer_config() -> Gvk {
+    Gvk::of("core.giantswarm.io/v1alpha1", "DrainerConfig")
+}
+
 pub(crate) fn endpoints() -> Gvk {
     Gvk::of("v1", "Endpoints")
 }
@@ -73,6 +85,10 @@ pub(crate) fn machine() -> Gvk {
 
 pub(crate) fn kubeadm_config() -> Gvk {
     Gvk::of(api::BOOTSTRAP, "KubeadmConfig")
+}
+
+pub(crate) fn capa_machine_pool() -> Gvk {
+    Gvk::of(api::INFRASTRUCTURE, "AWSMachinePool")
 }
 
 pub(crate) fn capa_cluster() -> Gvk {

@@ -5,10 +5,12 @@
 //!
 //! [`AWS_LIVE_MIGRATION`] is the definition that puts them in order.
 
+pub mod apply_node_pool;
 pub mod apply_objects;
 pub mod converge_etcd;
 pub mod disarm_node_killers;
 pub mod drain_connections;
+pub mod drain_nodes;
 pub mod generate_target;
 pub mod hold_control_plane;
 pub mod inventory;
@@ -16,6 +18,9 @@ pub mod join_first_member;
 mod kinds;
 pub mod move_api_traffic;
 pub mod pause_operators;
+pub mod replace_nodes;
+pub mod retire_masters;
+pub mod retire_node_pool;
 pub mod save_snapshot;
 pub mod stop_control_plane;
 pub mod stop_etcd;
@@ -54,5 +59,10 @@ pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(converge_etcd::ConvergeEtcd)?;
     into.register(wait_control_plane::WaitControlPlane)?;
     into.register(stop_etcd::StopEtcd)?;
+    into.register(drain_nodes::DrainNodes)?;
+    into.register(retire_masters::RetireMasters)?;
+    into.register(apply_node_pool::ApplyNodePool)?;
+    into.register(replace_nodes::ReplaceNodes)?;
+    into.register(retire_node_pool::RetireNodePool)?;
     into.register(sync_api_load_balancers::SyncApiLoadBalancers)
 }

@@ -5,6 +5,7 @@
 
 pub mod cr;
 mod digest;
+pub mod disruption;
 pub mod names;
 pub mod node_job;
 mod partition;

@@ -58,6 +58,11 @@ pub fn nodes_profile(id: &str, pool: &str) -> String {
     format!("nodes-{pool}-{id}")
 }
 
+/// A node pool on the Cluster API side: its MachinePool, its AWSMachinePool and its Auto Scaling group.
+pub fn machine_pool(id: &str, pool: &str) -> String {
+    format!("{id}-{pool}")
+}
+
 /// Bucket in which CAPA keeps machines' bootstrap data.
 pub fn ignition_bucket(id: &str, region: &str) -> String {
     format!("{region}-capa-{id}")

@@ -176,6 +176,20 @@ pub enum KubeCall {
         #[serde(default)]
         uid: Option<String>,
     },
+    /// Pods on a node, of all namespaces, ordered by namespace and name.
+    PodsOn {
+        /// Name of the Node.
+        node: String,
+    },
+    /// Asks for a pod to leave, as far as disruption budgets allow (`pods/eviction`).
+    Evict {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        pod: String,
+        /// The very pod that was seen; another one of this name is left alone, with `Conflict`.
+        uid: String,
+    },
     /// A Secret with its data.
     GetSecret {
         /// Its namespace.
@@ -213,6 +227,8 @@ impl KubeCall {
             Self::Create { object } => format!("create:{}", kind_of(object)),
             Self::MergePatch { object, .. } => format!("patch:{}", object.gvk.kind),
             Self::Delete { object, .. } => format!("delete:{}", object.gvk.kind),
+            Self::PodsOn { .. } => "list:Pod".to_owned(),
+            Self::Evict { .. } => "evict:Pod".to_owned(),
             Self::GetSecret { .. } => "get-data:Secret".to_owned(),
             Self::ApplySecret { .. } => "apply:Secret".to_owned(),
             Self::RequestToken { .. } => "create:TokenRequest".to_owned(),
@@ -225,6 +241,7 @@ impl KubeCall {
         match self {
             Self::Get { .. }
             | Self::List { .. }
+            | Self::PodsOn { .. }
             | Self::GetSecret { .. }
             | Self::RequestToken { .. }
             | Self::ReviewToken { .. } => false,
@@ -232,6 +249,7 @@ impl KubeCall {
             | Self::Create { .. }
             | Self::MergePatch { .. }
             | Self::Delete { .. }
+            | Self::Evict { .. }
             | Self::ApplySecret { .. } => true,
         }
     }
@@ -246,7 +264,7 @@ pub enum KubeReply {
         /// The object.
         object: Value,
     },
-    /// To `List`.
+    /// To `List` and `PodsOn`.
     Objects {
         /// Ordered by namespace and name.
         objects: Vec<Value>,
@@ -263,9 +281,12 @@ pub enum KubeReply {
         /// True when the token authenticates.
         authenticated: bool,
     },
-    /// To `Delete` and `ApplySecret`.
+    /// To `Delete`, `Evict` and `ApplySecret`.
     Done,
 }
+
+/// Code of an eviction that a PodDisruptionBudget does not allow now: the reason that the API's Status gives.
+pub const DISRUPTION_BUDGET: &str = "DisruptionBudget";
 
 /// The port to one Kubernetes API.
 #[derive(Clone)]
@@ -357,9 +378,52 @@ impl Kube {
             namespace: namespace.to_owned(),
             labels,
         };
+        self.objects(call).await
+    }
+
+    async fn objects(&self, call: KubeCall) -> Result<Vec<Value>, PortError> {
         match self.read(call).await? {
             KubeReply::Objects { objects } => Ok(objects),
             _ => Err(mismatch("list")),
+        }
+    }
+
+    /// Pods on a node, of all namespaces, ordered by namespace and name.
+    ///
+    /// # Errors
+    /// As [`Kube::list`].
+    pub async fn pods_on(&self, node: &str) -> Result<Vec<Value>, PortError> {
+        let node = node.to_owned();
+        self.objects(KubeCall::PodsOn { node }).await
+    }
+
+    /// Asks for the very pod that was `seen` to leave. Its node lets it end within its own grace; one that is gone, or has
+    /// been made anew under its name, is success.
+    ///
+    /// # Errors
+    /// `Conflict` with the code [`DISRUPTION_BUDGET`] while a budget does not allow it: nothing happened, ask again later.
+    pub async fn evict(&self, permit: Permit, seen: &Value) -> Result<(), PortError> {
+        let text = |field: &str| {
+            seen["metadata"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let call = KubeCall::Evict {
+            namespace: text("namespace"),
+            pod: text("name"),
+            uid: text("uid"),
+        };
+        match self.write(permit, call).await {
+            Ok(KubeReply::Done) => Ok(()),
+            Ok(_) => Err(mismatch("evict")),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error)
+                if error.kind == PortErrorKind::Conflict && error.code != DISRUPTION_BUDGET =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

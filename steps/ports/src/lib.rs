@@ -23,12 +23,15 @@ mod tunnel;
 pub use ca::{CaBundle, CaCall, CaReply, CaSource};
 pub use call::{Call, Caller, Door, Reply};
 pub use cloud::{
-    AutoScalingGroup, Cloud, CloudCall, CloudReply, Instance, InstanceHealth, LoadBalancer,
-    LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
+    AutoScalingGroup, Cloud, CloudCall, CloudReply, Instance, InstanceHealth, LifecycleHook,
+    LoadBalancer, LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags,
+    Vpc,
 };
 pub use error::{PortError, PortErrorKind};
 pub use etcd::{Etcd, EtcdCall, EtcdReply, Member, MemberStatus, Snapshot};
-pub use kube::{Cluster, Gvk, Kube, KubeCall, KubeReply, ObjectRef, SecretObject, Via};
+pub use kube::{
+    Cluster, DISRUPTION_BUDGET, Gvk, Kube, KubeCall, KubeReply, ObjectRef, SecretObject, Via,
+};
 pub use ports::Ports;
 pub use probe::{Probe, ProbeCall, ProbeReply, ProbeResult};
 pub use region_store::{RegionStore, StoreCall, StoreReply};

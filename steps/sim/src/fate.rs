@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     objects::Key,
     rules::{self, ec2},
-    state::Cluster,
+    state::{Cluster, VINTAGE_REALM},
 };
 
 /// Something that happens to a cluster.
@@ -25,12 +25,18 @@ pub enum Fate {
     CapaRoleGranted,
     /// All subnets of the control plane are left with this many addresses.
     SubnetsFilled(u32),
+    /// One address of a subnet becomes free.
+    AddressFreed(String),
     /// An instance dies.
     InstanceDies(String),
     /// An instance's kubelet stops working.
     KubeletBreaks(String),
     /// The first Cluster API machine will never boot; the one that replaces it will.
     FirstMachineNeverBoots,
+    /// So many of the next nodes of Cluster API pools never come up.
+    PoolNodesNeverComeUp(u32),
+    /// The owner of a budget (`namespace/name`) lets so many of its pods be down by somebody's will; with 0 it blocks every drain.
+    BudgetAllows(String, u32),
     /// `etcd-cluster-migrator` is applied and runs.
     MigratorWakes,
     /// A rotation of the encryption key begins.
@@ -61,6 +67,13 @@ impl Fate {
                 }
                 true
             }
+            Self::AddressFreed(id) => {
+                let subnet = cluster.cloud.subnets.get_mut(id);
+                subnet.is_some_and(|subnet| {
+                    subnet.available_ips += 1;
+                    true
+                })
+            }
             Self::InstanceDies(id) => ec2::terminate(cluster, id),
             Self::KubeletBreaks(id) => {
                 if let Some(host) = cluster.hosts.get_mut(id) {
@@ -71,6 +84,19 @@ impl Fate {
             }
             Self::FirstMachineNeverBoots => {
                 !std::mem::replace(&mut cluster.node_faults.never_up, true)
+            }
+            Self::PoolNodesNeverComeUp(count) => {
+                std::mem::replace(&mut cluster.node_faults.lost_pool_nodes, *count) != *count
+            }
+            Self::BudgetAllows(budget, count) => {
+                let (namespace, name) = budget.split_once('/').unwrap_or(("default", budget));
+                let key = Key::new("policy", "PodDisruptionBudget", namespace, name);
+                let realm = cluster.realms.get_mut(VINTAGE_REALM);
+                realm.is_some_and(|realm| {
+                    realm.edit(&key, |budget| {
+                        budget["spec"]["maxUnavailable"] = json!(count);
+                    })
+                })
             }
             Self::MigratorWakes => {
                 rules::wake_migrator(cluster, now);

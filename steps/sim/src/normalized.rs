@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     World,
     objects::{Key, Object, Store},
-    rules::capi,
+    rules::{apps, capi},
     state::{Cluster, Instance, InstanceRole, InstanceState, Proc},
 };
 
@@ -162,6 +162,10 @@ pub(crate) fn role_name(cluster: &Cluster, id: &str) -> Option<String> {
             let rank = rank(&|role| *role == InstanceRole::Worker(pool.clone()));
             format!("worker-{pool}-{rank}")
         }
+        InstanceRole::PoolNode(pool) => {
+            let rank = rank(&|role| *role == InstanceRole::PoolNode(pool.clone()));
+            format!("pool-node-{pool}-{rank}")
+        }
         InstanceRole::ControlPlane(_) => {
             let rank = rank(&|role| matches!(role, InstanceRole::ControlPlane(_)));
             format!("control-plane-{rank}")
@@ -192,6 +196,7 @@ fn of_cluster(cluster: &Cluster) -> Value {
         "vintage_mc": store(&cluster.vintage, &names),
         "capi_mc": store(&cluster.capi, &names),
         "workload": realms,
+        "apps": apps::serving(cluster),
         "instances": instances(cluster, &names),
         "load_balancers": load_balancers(cluster),
         "auto_scaling_groups": groups(cluster),
@@ -266,6 +271,7 @@ fn groups(cluster: &Cluster) -> Vec<Value> {
         let role = match &group.role {
             InstanceRole::Master(n) => format!("master-{n}"),
             InstanceRole::Worker(pool) => format!("worker-{pool}"),
+            InstanceRole::PoolNode(pool) => format!("pool-node-{pool}"),
             InstanceRole::ControlPlane(_) => "control-plane".to_owned(),
         };
         json!({
@@ -316,9 +322,18 @@ fn hosts(cluster: &Cluster) -> Map<String, Value> {
 fn store(store: &Store, names: &Names) -> Map<String, Value> {
     let objects: BTreeMap<String, Value> = store
         .iter()
+        .filter(|(key, object)| !by_chance(key, &object.value))
         .map(|(key, object)| (names.replace(&words(key)), of_object(object, names)))
         .collect();
     objects.into_iter().collect()
+}
+
+/// Where customers' pods run, and what they are called, is chance; how many serve is told elsewhere.
+fn by_chance(key: &Key, object: &Value) -> bool {
+    match key.kind.as_str() {
+        "Pod" => object["metadata"]["labels"]["app"].is_string(),
+        kind => kind == "VolumeAttachment",
+    }
 }
 
 fn words(key: &Key) -> String {

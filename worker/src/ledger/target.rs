@@ -43,6 +43,8 @@ fn kube(call: &KubeCall) -> String {
         | KubeCall::Delete { object, .. } => by_ref(object),
         KubeCall::List { gvk, namespace, .. } => named(&gvk.kind, namespace, "*"),
         KubeCall::Apply { object } | KubeCall::Create { object } => by_object(object),
+        KubeCall::PodsOn { node } => format!("pods on Node {node}"),
+        KubeCall::Evict { namespace, pod, .. } => named("Pod", namespace, pod),
         KubeCall::GetSecret { namespace, name } => named("Secret", namespace, name),
         KubeCall::ApplySecret { secret } => named("Secret", &secret.namespace, &secret.name),
         KubeCall::RequestToken {

@@ -26,6 +26,8 @@ fn kube(call: &KubeCall) -> Value {
     match call {
         KubeCall::Get { .. }
         | KubeCall::List { .. }
+        | KubeCall::PodsOn { .. }
+        | KubeCall::Evict { .. }
         | KubeCall::GetSecret { .. }
         | KubeCall::RequestToken { .. } => json!(call),
         KubeCall::Apply { object } | KubeCall::Create { object } => {

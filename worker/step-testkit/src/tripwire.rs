@@ -126,6 +126,8 @@ fn in_call(call: &Call) -> Vec<&SecretBytes> {
             | KubeCall::Create { .. }
             | KubeCall::MergePatch { .. }
             | KubeCall::Delete { .. }
+            | KubeCall::PodsOn { .. }
+            | KubeCall::Evict { .. }
             | KubeCall::GetSecret { .. }
             | KubeCall::RequestToken { .. } => Vec::new(),
         },

@@ -272,5 +272,6 @@ pub(super) fn probe_name(probe: ProbeName) -> &'static str {
         ProbeName::OldName => "the old name",
         ProbeName::NewName => "the new load balancer",
         ProbeName::InCluster => "the kubernetes service inside the cluster",
+        ProbeName::Services => "the customer's services inside the cluster",
     }
 }

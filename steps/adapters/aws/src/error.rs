@@ -81,6 +81,13 @@ const CODES: &[(&str, PortErrorKind)] = &[
     ("Unavailable", PortErrorKind::Unavailable),
 ];
 
+/// Auto Scaling has no code of its own for a group, an instance of a group, or a wait of an instance that does not exist.
+const ABSENT: [&str; 3] = [
+    "name not found",
+    "Instance Id not found",
+    "No active Lifecycle Action found",
+];
+
 /// The kind of an answer that is an error.
 fn kind_of(code: &str, message: &str, status: u16) -> PortErrorKind {
     if let Some((_, kind)) = CODES.iter().find(|(known, _)| *known == code) {
@@ -90,8 +97,7 @@ fn kind_of(code: &str, message: &str, status: u16) -> PortErrorKind {
     if code.ends_with("NotFound") {
         return PortErrorKind::NotFound;
     }
-    // Auto Scaling has no code of its own for a group that does not exist.
-    if code == "ValidationError" && message.contains("name not found") {
+    if code == "ValidationError" && ABSENT.iter().any(|absent| message.contains(absent)) {
         return PortErrorKind::NotFound;
     }
     match status {

@@ -109,6 +109,11 @@ impl AwsAdapter {
                 Box::pin(elb::call(&services.elb, asked, &call)).await
             }
             CloudCall::DescribeAutoScalingGroups { .. }
+            | CloudCall::DescribeLifecycleHooks { .. }
+            | CloudCall::UpdateAutoScalingGroup { .. }
+            | CloudCall::TerminateInstanceInAutoScalingGroup { .. }
+            | CloudCall::CompleteLifecycleAction { .. }
+            | CloudCall::DeleteAutoScalingGroup { .. }
             | CloudCall::SuspendProcesses { .. }
             | CloudCall::ResumeProcesses { .. } => {
                 Box::pin(autoscaling::call(&services.autoscaling, asked, &call)).await

@@ -4,7 +4,7 @@
 
 use std::{error::Error, time::Duration};
 
-use drover_ports::{PortError, PortErrorKind};
+use drover_ports::{DISRUPTION_BUDGET, PortError, PortErrorKind};
 use http::StatusCode;
 use hyper_util::client::legacy;
 use serde::Deserialize;
@@ -28,6 +28,14 @@ struct Status {
 #[serde(default, rename_all = "camelCase")]
 struct Details {
     retry_after_seconds: u64,
+    causes: Vec<Cause>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    reason: String,
+    message: String,
 }
 
 /// An answer that is no success. `retry_after` is the header of that name.
@@ -44,6 +52,17 @@ pub(crate) fn of_answer(
             message: String::from_utf8_lossy(body).trim().to_owned(),
             ..Status::default()
         });
+    let budget = status.details.as_ref().and_then(|details| {
+        let mut causes = details.causes.iter();
+        causes.find(|cause| cause.reason == DISRUPTION_BUDGET)
+    });
+    if let Some(budget) = budget {
+        // With 429, as if we had asked too often.
+        let message = format!("{} {}", status.message, budget.message);
+        return asked
+            .error(PortErrorKind::Conflict, shortened(message.trim()))
+            .with_code(DISRUPTION_BUDGET);
+    }
     let kind = match code.as_u16() {
         401 => PortErrorKind::ExpiredCredentials,
         403 => PortErrorKind::Denied,
@@ -234,6 +253,24 @@ mod tests {
         let body =
             br#"{"kind":"Status","reason":"TooManyRequests","details":{"retryAfterSeconds":7}}"#;
         assert_eq!(of_answer(READ, code, header, body).retry_after_ms, 7_000);
+    }
+
+    /// As a kube-apiserver answers an eviction (upstream `pkg/registry/core/pod/storage/eviction.go`).
+    #[test]
+    fn a_disruption_budget_is_no_throttling() {
+        let body = serde_json::json!({
+            "kind": "Status", "status": "Failure", "code": 429, "reason": "TooManyRequests",
+            "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+            "details": {"causes": [{
+                "reason": "DisruptionBudget",
+                "message": "The disruption budget web needs 2 healthy pods and has 2 currently",
+            }]},
+        });
+        let code = StatusCode::TOO_MANY_REQUESTS;
+        let error = of_answer(WRITE, code, None, body.to_string().as_bytes());
+        assert_eq!(error.kind, PortErrorKind::Conflict);
+        assert_eq!(error.code, DISRUPTION_BUDGET);
+        assert!(error.message.ends_with("and has 2 currently"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod error;
 mod forwarded;
 mod kinds;
 mod paths;
+mod pods;
 mod probe;
 mod secrets;
 mod served_ca;

@@ -98,7 +98,10 @@ pub(crate) fn selector(
 }
 
 /// A segment of a path. Names of most kinds are DNS names; those of RBAC kinds also have colons.
-fn name<'n>(name: &'n str, what: &str, asked: Asked<'_>) -> Result<&'n str, PortError> {
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn name<'n>(name: &'n str, what: &str, asked: Asked<'_>) -> Result<&'n str, PortError> {
     let plain = name.bytes().all(|byte| is_plain(byte) || byte == b':');
     if name.is_empty() || !plain || name == "." || name == ".." {
         return Err(asked.invalid(format!("{name:?} is no {what}")));

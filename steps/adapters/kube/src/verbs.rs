@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 use crate::{
     asked::Asked,
     connection::{Connection, Request},
-    paths, secrets,
+    paths, pods, secrets,
     secrets::WithoutData,
     tokens,
 };
 
 /// Objects a page: what `kubectl` asks for.
-const PAGE: usize = 500;
+pub(crate) const PAGE: usize = 500;
 
 /// Passes one call. Not cancel-safe: a dropped mutation may or may not have happened.
 ///
@@ -46,6 +46,18 @@ pub(crate) async fn pass(
             resource_version,
         } => merge_patch(to, &object, patch, resource_version, asked).await,
         KubeCall::Delete { object, uid } => delete(to, &object, uid, asked).await,
+        KubeCall::PodsOn { node } => {
+            let objects = pods::on(to, &node, asked).await?;
+            Ok(KubeReply::Objects { objects })
+        }
+        KubeCall::Evict {
+            namespace,
+            pod,
+            uid,
+        } => {
+            pods::evict(to, &namespace, &pod, &uid, asked).await?;
+            Ok(KubeReply::Done)
+        }
         KubeCall::GetSecret { namespace, name } => {
             let secret = secrets::get(to, &namespace, &name, asked).await?;
             Ok(KubeReply::Secret(secret))
@@ -94,9 +106,24 @@ pub(crate) async fn list(
         true => String::new(),
         false => format!("&labelSelector={}", paths::selector(labels, asked)?),
     };
-    let first = format!("{collection}?limit={PAGE}{selector}");
+    pages(
+        to,
+        gvk,
+        &format!("{collection}?limit={PAGE}{selector}"),
+        asked,
+    )
+    .await
+}
+
+/// All objects of a list, page by page, ordered by namespace and name. `first` is the path of the first page.
+pub(crate) async fn pages(
+    to: &Connection,
+    gvk: &Gvk,
+    first: &str,
+    asked: Asked<'_>,
+) -> Result<Vec<Value>, PortError> {
     let mut objects = Vec::new();
-    let mut path = first.clone();
+    let mut path = first.to_owned();
     loop {
         let page: Page = if is_secret(gvk) {
             let page: Page<WithoutData> = to.ask(Request::get(path), asked, "list").await?;
@@ -289,7 +316,7 @@ fn bound(mut patch: Value, resource_version: String) -> Option<Value> {
     Some(patch)
 }
 
-fn json_body(value: &Value) -> Zeroizing<Vec<u8>> {
+pub(crate) fn json_body(value: &Value) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(value).expect("a JSON value"))
 }
 

@@ -11,20 +11,21 @@
 mod undo;
 
 use drover_model::{ClusterPlan, cr::keys, names, target};
-use drover_ports::{Gvk, ObjectRef, Ports, SecretRef};
+use drover_ports::{ObjectRef, Ports, SecretRef};
 use drover_step_api::{
     Class, Compensation, Context, Declaration, Effect, LossPolicy, Observed, Poll, Reach, Role,
     Step, StepError,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     generate_target::check_version,
     kinds,
     support::{
-        cluster::{annotation, still_there},
+        applied,
+        cluster::still_there,
         defaults::{RETRY, minutes, seconds, timeouts},
     },
 };
@@ -52,9 +53,6 @@ pub struct Output {
     /// Where the new load balancer is.
     pub endpoint: String,
 }
-
-/// Annotation: digest of the target that an object was applied from.
-const DIGEST: &str = "drover.giantswarm.io/target-digest";
 
 impl Step<Ports> for ApplyObjects {
     type Params = Params;
@@ -144,27 +142,14 @@ impl Step<Ports> for ApplyObjects {
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
         let objects = decorated(ctx, params);
-        let there = look(ctx, params, &objects).await?;
+        let there = applied::look(ctx, &params.plan.installation, &objects).await?;
         if let Some(foreign) = &there.foreign {
             return Err(StepError::refused("object-exists", foreign.clone()));
         }
         if there.as_wanted == 0 {
             refuse_unheld_join(ctx, &params.plan).await?;
         }
-        for (n, object) in objects.iter().enumerate() {
-            let reference = reference(object);
-            let known = ctx.ports().capi_mc().find(&reference).await?;
-            if !known.is_some_and(|known| is_as_wanted(&known, object)) {
-                let item = format!("{}/{}", reference.gvk.kind, reference.name);
-                let permit = ctx.permit_for("apply-object", &item).await?;
-                ctx.ports().capi_mc().apply(permit, object.clone()).await?;
-            }
-            ctx.progress(
-                n as u64 + 1,
-                objects.len() as u64,
-                format!("{} is applied", reference.gvk.kind),
-            );
-        }
+        applied::apply(ctx, &objects).await?;
         let endpoint = wait_for_infrastructure(ctx, &params.plan).await?;
         Ok(Output {
             digest: params.digest.clone(),
@@ -178,7 +163,7 @@ impl Step<Ports> for ApplyObjects {
         params: &Params,
     ) -> Result<Observed<Output>, StepError> {
         let objects = decorated(ctx, params);
-        let there = look(ctx, params, &objects).await?;
+        let there = applied::look(ctx, &params.plan.installation, &objects).await?;
         if let Some(foreign) = there.foreign {
             return Ok(Observed::Foreign(foreign));
         }
@@ -202,64 +187,8 @@ impl Step<Ports> for ApplyObjects {
 
 /// The objects with their marks.
 fn decorated(ctx: &Context<Ports>, params: &Params) -> Vec<Value> {
-    target::render(&params.plan)
-        .objects
-        .into_iter()
-        .map(|mut object| {
-            let annotations = &mut object["metadata"]["annotations"];
-            annotations[names::MIGRATION] = json!(ctx.workflow());
-            annotations[DIGEST] = json!(params.digest);
-            object
-        })
-        .collect()
-}
-
-fn reference(object: &Value) -> ObjectRef {
-    let named = drover_model::TargetObject::of(object);
-    ObjectRef::new(
-        &Gvk::of(&named.api_version, &named.kind),
-        &named.namespace,
-        &named.name,
-    )
-}
-
-fn is_as_wanted(known: &Value, wanted: &Value) -> bool {
-    [names::MIGRATION, DIGEST].iter().all(|key| {
-        annotation(known, key).is_some() && annotation(known, key) == annotation(wanted, key)
-    })
-}
-
-/// What of the target is there.
-struct There {
-    as_wanted: usize,
-    /// An object that somebody else made.
-    foreign: Option<String>,
-}
-
-async fn look(
-    ctx: &Context<Ports>,
-    params: &Params,
-    objects: &[Value],
-) -> Result<There, StepError> {
-    let mut there = There {
-        as_wanted: 0,
-        foreign: None,
-    };
-    for object in objects {
-        let reference = reference(object);
-        let Some(known) = ctx.ports().capi_mc().find(&reference).await? else {
-            continue;
-        };
-        if is_as_wanted(&known, object) {
-            there.as_wanted += 1;
-        } else if annotation(&known, names::MIGRATION) != Some(ctx.workflow()) {
-            there.foreign = Some(format!(
-                "{} {}/{} exists on the Cluster API management cluster of {} and was not made by this migration",
-                reference.gvk.kind, reference.namespace, reference.name, params.plan.installation
-            ));
-        }
-    }
-    Ok(there)
+    let objects = target::render(&params.plan).objects;
+    applied::marked(ctx, &params.digest, objects)
 }
 
 /// A VPC with CAPA's tag would be rewritten and, on the way back, deleted.

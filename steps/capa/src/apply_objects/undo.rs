@@ -16,10 +16,11 @@ use drover_ports::{ObjectRef, Ports};
 use drover_step_api::{Context, StepError};
 use serde_json::{Value, json};
 
-use super::{labels, reference};
+use super::labels;
 use crate::{
     kinds,
     support::{
+        applied::reference,
         cluster::{annotation, name},
         control_plane,
     },

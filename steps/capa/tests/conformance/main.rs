@@ -7,6 +7,7 @@
 mod guard;
 mod looks;
 mod meanwhile;
+mod nodes;
 mod provision;
 mod safety;
 mod samples;
@@ -31,6 +32,7 @@ fn every_kind_conforms() {
         secrets::scenarios(),
         provision::scenarios(),
         takeover::scenarios(),
+        nodes::scenarios(),
         guard::scenarios(),
     ];
     scenarios

@@ -31,6 +31,11 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         include_str!("samples/aws.sync_api_load_balancers-1.json"),
     ),
     (
+        "capi.apply_node_pool",
+        1,
+        include_str!("samples/capi.apply_node_pool-1.json"),
+    ),
+    (
         "capi.apply_objects",
         1,
         include_str!("samples/capi.apply_objects-1.json"),
@@ -81,6 +86,11 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         include_str!("samples/etcd.save_snapshot-1.json"),
     ),
     (
+        "vintage.drain_nodes",
+        1,
+        include_str!("samples/vintage.drain_nodes-1.json"),
+    ),
+    (
         "vintage.inventory",
         1,
         include_str!("samples/vintage.inventory-1.json"),
@@ -89,6 +99,21 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         "vintage.pause_operators",
         1,
         include_str!("samples/vintage.pause_operators-1.json"),
+    ),
+    (
+        "vintage.replace_nodes",
+        1,
+        include_str!("samples/vintage.replace_nodes-1.json"),
+    ),
+    (
+        "vintage.retire_masters",
+        1,
+        include_str!("samples/vintage.retire_masters-1.json"),
+    ),
+    (
+        "vintage.retire_node_pool",
+        1,
+        include_str!("samples/vintage.retire_node_pool-1.json"),
     ),
     (
         "vintage.stop_control_plane",

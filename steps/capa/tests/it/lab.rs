@@ -14,6 +14,9 @@ const SEEN: &str = include_str!("../../../../tests/lab/ledger.txt");
 /// The first step that the lab plays: it lays what earlier ones would have left.
 const FIRST: &str = "generate-target";
 
+/// The last one.
+const LAST: &str = "retire-vintage-etcd";
+
 fn line(entry: &LedgerEntry) -> Option<String> {
     let stamp = entry.stamp.as_ref()?;
     let effect = stamp.effect.split('/').next()?;
@@ -26,7 +29,8 @@ async fn the_simulated_world_sees_what_the_lab_saw() {
     migration.play().await;
 
     let ids = migration.ids();
-    let stretch = &ids[ids.iter().position(|id| id == FIRST).unwrap()..];
+    let place = |step: &str| ids.iter().position(|id| id == step).unwrap();
+    let stretch = &ids[place(FIRST)..=place(LAST)];
     let mut lines: Vec<String> = Vec::new();
     for entry in migration.town.world.now().ledger(0) {
         if entry.outcome == "ok"

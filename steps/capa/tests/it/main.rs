@@ -7,7 +7,9 @@ mod definition;
 mod faults;
 mod lab;
 mod left_out;
+mod masters;
 mod mishaps;
+mod pools;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod unwinding;

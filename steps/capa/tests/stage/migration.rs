@@ -13,7 +13,7 @@ use drover_core::{
 use drover_ports::Ports;
 use drover_sim::ledger;
 use drover_step_api::{
-    Certainty, Clock, Compensation, Declaration, LossPolicy, Registry, RetryPolicy,
+    Certainty, Clock, Compensation, Declaration, LossPolicy, Registry, RetryPolicy, StepError,
 };
 use drover_step_testkit::{Background, DrivenStep, Driver, End, Mode, Outcome};
 use drover_steps_capa::AWS_LIVE_MIGRATION;
@@ -39,6 +39,8 @@ pub(crate) struct Migration {
     guards: BTreeMap<String, Background>,
     /// Steps that are left out, to see the world bite.
     omitted: BTreeSet<&'static str>,
+    /// Parameters that an operator has changed, by step.
+    amended: BTreeMap<String, Value>,
     /// Violations that guards reported.
     pub(crate) violations: Vec<(String, String)>,
 }
@@ -102,6 +104,7 @@ impl Migration {
             steps: BTreeMap::new(),
             guards: BTreeMap::new(),
             omitted: BTreeSet::new(),
+            amended: BTreeMap::new(),
             violations: Vec::new(),
         }
     }
@@ -115,6 +118,15 @@ impl Migration {
     /// What a step that is left out says it has done: an operator who skips one has to say it too.
     pub(crate) fn pretend(&mut self, step: &str, output: Value) {
         self.seen.outputs.insert(step.to_owned(), output);
+    }
+
+    /// An operator's retry with a changed parameter.
+    pub(crate) fn amend(&mut self, step: &str, parameter: &str, value: Value) {
+        let mut params = self.params(step);
+        params[parameter] = value;
+        self.amended.insert(step.to_owned(), params);
+        // Other params are another generation: what was done under the old ones may be done again.
+        self.steps.remove(step);
     }
 
     /// Plays everything.
@@ -135,7 +147,7 @@ impl Migration {
         // The list grows when the items of a `forEach` become known; their steps then stand behind it.
         let mut place = 0;
         while let Some(id) = self.ids().get(place).cloned() {
-            if !self.steps.contains_key(&id) {
+            if !self.has_output(&id) {
                 self.step(&id).await.map_err(|what| (id.clone(), what))?;
             }
             if id == last {
@@ -157,11 +169,17 @@ impl Migration {
 
     /// The step at which it gives up, and the code of its error. Everything else is a failure of the test.
     pub(crate) async fn gives_up(&mut self) -> (String, String) {
+        let (step, error) = self.stops().await;
+        (step, error.code().to_owned())
+    }
+
+    /// As [`Migration::gives_up`], with the whole error.
+    pub(crate) async fn stops(&mut self) -> (String, StepError) {
         let last = self.ids().pop().unwrap();
         match self.try_until(&last).await {
             Ok(()) => panic!("it went through"),
             Err((id, what)) => match what.end {
-                End::Stopped(error) => (id, error.code().to_owned()),
+                End::Stopped(error) => (id, error),
                 _ => panic!("{id}: {what}"),
             },
         }
@@ -184,7 +202,8 @@ impl Migration {
             return Ok(());
         }
         self.start_guards(id);
-        let step = self.driven(&node);
+        let begun = self.steps.remove(id);
+        let step = begun.unwrap_or_else(|| self.driven(&node));
         let policy = self.declaration(id).retry;
         let ended = self.attempts(&step, Mode::Run, policy).await;
         let refused = |outcome: &Outcome| outcome.end.certainty() == Some(Certainty::Refused);
@@ -231,6 +250,27 @@ impl Migration {
         self.definition = self.definition.with_items(index, &items).unwrap();
     }
 
+    /// Plays a kind that is not in the definition, as [`Migration::step`] does.
+    pub(crate) async fn extra(
+        &mut self,
+        id: &str,
+        kind: &str,
+        params: Value,
+    ) -> Result<Value, Outcome> {
+        let begun = self.steps.remove(id);
+        let fresh = || self.driver.step_named(id, kind, 1, params);
+        let step = begun.unwrap_or_else(fresh);
+        let policy = kinds().get(kind, 1).unwrap().declaration().retry;
+        let ended = self.attempts(&step, Mode::Run, policy).await;
+        self.steps.insert(id.to_owned(), step);
+        ended
+    }
+
+    /// An operator's retry of [`Migration::extra`] with other parameters begins anew.
+    pub(crate) fn renew(&mut self, id: &str) {
+        self.steps.remove(id);
+    }
+
     /// Takes everything back, newest first, with the guards running until their first step is taken back.
     pub(crate) async fn unwind(&mut self) {
         for id in self.ids().into_iter().rev() {
@@ -265,6 +305,9 @@ impl Migration {
     }
 
     pub(crate) fn params(&self, id: &str) -> Value {
+        if let Some(params) = self.amended.get(id) {
+            return params.clone();
+        }
         let node = &self.definition.nodes[self.definition.index_of(id).unwrap()];
         match &node.action {
             Action::Run { with, .. } => with.evaluate(&self.scope(node)).unwrap(),

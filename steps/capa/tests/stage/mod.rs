@@ -7,6 +7,7 @@
 )]
 
 mod migration;
+pub(crate) mod pools;
 mod site;
 mod town;
 

@@ -116,6 +116,13 @@ pub fn render(plan: &ClusterPlan) -> Target {
     }
 }
 
+/// The objects of one node pool as it begins: with its own bounds but the lower one, which is 0, so that nodes come batch by batch
+/// as vintage ones go. `None` when the plan has no such pool.
+pub fn render_pool(plan: &ClusterPlan, pool: &str) -> Option<Vec<Value>> {
+    let pool = plan.node_pools.iter().find(|known| known.name == pool)?;
+    Some(pools::empty(plan, pool).into())
+}
+
 /// Metadata that every namespaced object carries.
 fn metadata(plan: &ClusterPlan, name: &str) -> Value {
     json!({

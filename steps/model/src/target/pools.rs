@@ -6,22 +6,30 @@ use super::{api, control_plane::kubeadm_environment, metadata};
 use crate::{ClusterPlan, PoolPlan, digest, names};
 
 pub(super) fn render(plan: &ClusterPlan) -> Vec<Value> {
-    plan.node_pools
-        .iter()
-        .flat_map(|pool| {
-            let config = kubeadm_config(plan, pool);
-            let config_name = config["metadata"]["name"].clone();
-            [
-                config,
-                aws_machine_pool(plan, pool),
-                machine_pool(plan, pool, &config_name),
-            ]
-        })
-        .collect()
+    let pools = plan.node_pools.iter();
+    pools.flat_map(|pool| objects(plan, pool)).collect()
+}
+
+fn objects(plan: &ClusterPlan, pool: &PoolPlan) -> [Value; 3] {
+    let config = kubeadm_config(plan, pool);
+    let config_name = config["metadata"]["name"].clone();
+    [
+        config,
+        aws_machine_pool(plan, pool),
+        machine_pool(plan, pool, &config_name),
+    ]
+}
+
+/// As [`render`], of one pool and without nodes.
+pub(super) fn empty(plan: &ClusterPlan, pool: &PoolPlan) -> [Value; 3] {
+    let mut objects = objects(plan, pool);
+    objects[1]["spec"]["minSize"] = json!(0);
+    objects[2]["spec"]["replicas"] = json!(0);
+    objects
 }
 
 fn name(plan: &ClusterPlan, pool: &PoolPlan) -> String {
-    format!("{}-{}", plan.id, pool.name)
+    names::machine_pool(&plan.id, &pool.name)
 }
 
 fn machine_pool(plan: &ClusterPlan, pool: &PoolPlan, config: &Value) -> Value {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, LoadBalancerAttributes, RouteTable,
-    SecurityGroup, Stack, Subnet, Tags, Vpc,
+    AutoScalingGroup, Instance, InstanceHealth, LifecycleHook, LoadBalancer,
+    LoadBalancerAttributes, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
 };
 
 /// An AWS action. Names and meanings are those of the API references of EC2, Elastic Load Balancing (classic,
@@ -102,6 +102,40 @@ pub enum CloudCall {
         /// Process names.
         processes: Vec<String>,
     },
+    /// Lifecycle hooks of an Auto Scaling group.
+    DescribeLifecycleHooks {
+        /// The group's name.
+        group: String,
+    },
+    /// Sets the lower bound of an Auto Scaling group, and nothing else.
+    UpdateAutoScalingGroup {
+        /// Its name.
+        group: String,
+        /// Fewest instances.
+        min: u32,
+    },
+    /// Ends an instance of an Auto Scaling group. One that is ending already, or is in no group, fails the call with
+    /// `ValidationError` or `ScalingActivityInProgress`.
+    TerminateInstanceInAutoScalingGroup {
+        /// Its id.
+        instance: String,
+        /// True when the group is to want one instance less; else it starts another.
+        decrement: bool,
+    },
+    /// Lets an instance go on whose end a lifecycle hook holds up.
+    CompleteLifecycleAction {
+        /// The group's name.
+        group: String,
+        /// The hook's name.
+        hook: String,
+        /// Instance id.
+        instance: String,
+    },
+    /// Deletes an Auto Scaling group that has no instances; with some it fails with `ResourceInUse`. Never forced.
+    DeleteAutoScalingGroup {
+        /// Its name.
+        group: String,
+    },
     /// Sets tags on EC2 resources.
     CreateTags {
         /// Resource ids.
@@ -161,6 +195,13 @@ impl CloudCall {
             }
             Self::SuspendProcesses { .. } => "autoscaling:SuspendProcesses",
             Self::ResumeProcesses { .. } => "autoscaling:ResumeProcesses",
+            Self::DescribeLifecycleHooks { .. } => "autoscaling:DescribeLifecycleHooks",
+            Self::UpdateAutoScalingGroup { .. } => "autoscaling:UpdateAutoScalingGroup",
+            Self::TerminateInstanceInAutoScalingGroup { .. } => {
+                "autoscaling:TerminateInstanceInAutoScalingGroup"
+            }
+            Self::CompleteLifecycleAction { .. } => "autoscaling:CompleteLifecycleAction",
+            Self::DeleteAutoScalingGroup { .. } => "autoscaling:DeleteAutoScalingGroup",
             Self::CreateTags { .. } => "ec2:CreateTags",
             Self::DeleteTags { .. } => "ec2:DeleteTags",
             Self::TerminateInstances { .. } => "ec2:TerminateInstances",
@@ -202,6 +243,13 @@ impl CloudCall {
             | Self::ResumeProcesses { group, processes } => {
                 format!("{group} {}", processes.join(","))
             }
+            Self::DescribeLifecycleHooks { group }
+            | Self::UpdateAutoScalingGroup { group, .. }
+            | Self::DeleteAutoScalingGroup { group } => group.clone(),
+            Self::TerminateInstanceInAutoScalingGroup { instance, .. } => instance.clone(),
+            Self::CompleteLifecycleAction {
+                group, instance, ..
+            } => format!("{group} {instance}"),
             Self::CreateTags { resources, .. } | Self::DeleteTags { resources, .. } => {
                 resources.join(",")
             }
@@ -222,6 +270,7 @@ impl CloudCall {
             | Self::DescribeInstanceHealth { .. }
             | Self::DescribeLoadBalancerAttributes { .. }
             | Self::DescribeAutoScalingGroups { .. }
+            | Self::DescribeLifecycleHooks { .. }
             | Self::DescribeStacks { .. }
             | Self::AssumeRole { .. } => false,
             Self::RegisterInstancesWithLoadBalancer { .. }
@@ -229,6 +278,10 @@ impl CloudCall {
             | Self::ModifyLoadBalancerAttributes { .. }
             | Self::SuspendProcesses { .. }
             | Self::ResumeProcesses { .. }
+            | Self::UpdateAutoScalingGroup { .. }
+            | Self::TerminateInstanceInAutoScalingGroup { .. }
+            | Self::CompleteLifecycleAction { .. }
+            | Self::DeleteAutoScalingGroup { .. }
             | Self::CreateTags { .. }
             | Self::DeleteTags { .. }
             | Self::TerminateInstances { .. }
@@ -260,6 +313,8 @@ pub enum CloudReply {
     Attributes(LoadBalancerAttributes),
     /// To `DescribeAutoScalingGroups`, ordered by name.
     Groups(Vec<AutoScalingGroup>),
+    /// To `DescribeLifecycleHooks`, ordered by name.
+    Hooks(Vec<LifecycleHook>),
     /// To `DescribeStacks`, ordered by name.
     Stacks(Vec<Stack>),
     /// To `AssumeRole`: the ARN that the role makes us.

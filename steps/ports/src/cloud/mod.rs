@@ -2,6 +2,7 @@
 //! and chunk long lists.
 
 mod call;
+mod groups;
 mod resource;
 
 use drover_step_api::Permit;
@@ -9,8 +10,8 @@ use drover_step_api::Permit;
 pub use self::{
     call::{CloudCall, CloudReply},
     resource::{
-        AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, LoadBalancerAttributes, Route,
-        RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
+        AutoScalingGroup, Instance, InstanceHealth, LifecycleHook, LoadBalancer,
+        LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
     },
 };
 use crate::{

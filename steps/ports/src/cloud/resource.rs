@@ -137,12 +137,27 @@ pub struct AutoScalingGroup {
     pub max: u32,
     /// Instance ids, ordered.
     pub instances: Vec<String>,
+    /// Those of them that are on their way out (`Terminating` and what follows), ordered.
+    #[serde(default)]
+    pub ending: Vec<String>,
+    /// Those of `ending` that a lifecycle hook holds up (`Terminating:Wait`), ordered.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// Suspended processes, ordered.
     pub suspended: Vec<String>,
     /// Load balancers that its instances join.
     pub load_balancers: Vec<String>,
     /// Tags.
     pub tags: Tags,
+}
+
+/// What holds up the start or the end of an Auto Scaling group's instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifecycleHook {
+    /// Its name.
+    pub name: String,
+    /// `autoscaling:EC2_INSTANCE_LAUNCHING` or `autoscaling:EC2_INSTANCE_TERMINATING`.
+    pub transition: String,
 }
 
 /// A CloudFormation stack.

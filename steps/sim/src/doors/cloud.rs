@@ -1,15 +1,15 @@
 //! AWS.
 
 use drover_ports::{
-    AutoScalingGroup, CloudCall, CloudReply, Instance as PortInstance, InstanceHealth,
-    LoadBalancer, LoadBalancerAttributes, PortError, PortErrorKind, Reply, Stack, Tags,
+    CloudCall, CloudReply, Instance as PortInstance, InstanceHealth, LoadBalancer,
+    LoadBalancerAttributes, PortError, PortErrorKind, Reply, Stack, Tags,
 };
 
 use drover_step_api::Timestamp;
 
-use super::Done;
+use super::{Done, groups};
 use crate::{
-    rules::ec2,
+    rules::{apps, ec2},
     state::{Cluster, Elb, Instance, InstanceState},
 };
 
@@ -113,18 +113,12 @@ fn read(
                 .groups
                 .values()
                 .filter(|group| has_tags(&group.tags, tags))
-                .map(|group| AutoScalingGroup {
-                    name: group.name.clone(),
-                    desired: group.desired,
-                    min: group.min,
-                    max: group.max,
-                    instances: group.instances.iter().cloned().collect(),
-                    suspended: group.suspended.iter().cloned().collect(),
-                    load_balancers: group.load_balancers.clone(),
-                    tags: group.tags.clone(),
-                })
+                .map(groups::shown)
                 .collect(),
         ),
+        CloudCall::DescribeLifecycleHooks { group } => {
+            CloudReply::Hooks(groups::hooks(cluster, group, action)?)
+        }
         CloudCall::DescribeStacks { prefix } => CloudReply::Stacks(
             cloud
                 .stacks
@@ -313,6 +307,7 @@ fn change(
         CloudCall::TerminateInstances { instances } => {
             let mut changed = false;
             for id in instances {
+                apps::notice_undrained(cluster, id, now);
                 changed |= ec2::terminate(cluster, id);
             }
             Ok(changed)
@@ -332,7 +327,7 @@ fn change(
                 None => Err(not_found(action, "InvalidGroup.NotFound", id)),
             }
         }
-        _ => Ok(false),
+        _ => groups::change(cluster, call, action, now),
     }
 }
 

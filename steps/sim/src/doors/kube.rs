@@ -17,6 +17,8 @@ pub(super) fn target(call: &KubeCall) -> String {
         KubeCall::Apply { object } | KubeCall::Create { object } => words(&Key::of(object)),
         KubeCall::GetSecret { namespace, name } => format!("Secret {namespace}/{name}"),
         KubeCall::ApplySecret { secret } => format!("Secret {}/{}", secret.namespace, secret.name),
+        KubeCall::PodsOn { node } => format!("pods on Node {node}"),
+        KubeCall::Evict { namespace, pod, .. } => format!("Pod {namespace}/{pod}"),
         KubeCall::RequestToken {
             namespace,
             service_account,
@@ -43,9 +45,11 @@ pub(super) fn key_of(call: &KubeCall) -> Option<Key> {
         KubeCall::Apply { object } | KubeCall::Create { object } => Some(Key::of(object)),
         KubeCall::GetSecret { namespace, name } => Some(Key::secret(namespace, name)),
         KubeCall::ApplySecret { secret } => Some(Key::secret(&secret.namespace, &secret.name)),
-        KubeCall::List { .. } | KubeCall::RequestToken { .. } | KubeCall::ReviewToken { .. } => {
-            None
-        }
+        KubeCall::Evict { namespace, pod, .. } => Some(Key::new("", "Pod", namespace, pod)),
+        KubeCall::List { .. }
+        | KubeCall::PodsOn { .. }
+        | KubeCall::RequestToken { .. }
+        | KubeCall::ReviewToken { .. } => None,
     }
 }
 
@@ -122,10 +126,12 @@ pub(super) fn on_store(
                 .map_err(fail)?;
             Ok((KubeReply::Done, changed))
         }
-        KubeCall::List { .. } | KubeCall::RequestToken { .. } | KubeCall::ReviewToken { .. } => {
-            Err(fail(StoreError::Invalid(
-                "not a verb on one object".to_owned(),
-            )))
-        }
+        KubeCall::List { .. }
+        | KubeCall::PodsOn { .. }
+        | KubeCall::Evict { .. }
+        | KubeCall::RequestToken { .. }
+        | KubeCall::ReviewToken { .. } => Err(fail(StoreError::Invalid(
+            "not a verb on one object".to_owned(),
+        ))),
     }
 }

@@ -38,10 +38,13 @@ pub(super) fn call(
             });
             Ok(Done::read(Reply::Kube(KubeReply::Objects { objects })))
         }
-        KubeCall::RequestToken { .. } | KubeCall::ReviewToken { .. } => Err(PortError::new(
+        KubeCall::RequestToken { .. }
+        | KubeCall::ReviewToken { .. }
+        | KubeCall::PodsOn { .. }
+        | KubeCall::Evict { .. } => Err(PortError::new(
             PortErrorKind::Invalid,
             action,
-            "tokens of management clusters are not simulated",
+            "tokens and nodes of management clusters are not simulated",
         )),
         _ => {
             let key = kube::key_of(call)

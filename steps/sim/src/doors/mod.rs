@@ -2,6 +2,7 @@
 
 mod cloud;
 mod etcd;
+mod groups;
 mod kube;
 mod management;
 mod tokens;

@@ -2,15 +2,16 @@
 
 use drover_model::names;
 use drover_ports::{
-    KubeCall, KubeReply, PortError, PortErrorKind, ProbeCall, ProbeReply, ProbeResult, Reply, Via,
+    KubeCall, KubeReply, ObjectRef, PortError, PortErrorKind, ProbeCall, ProbeReply, ProbeResult,
+    Reply, Via,
 };
 use drover_step_api::Timestamp;
 
 use super::{Done, kube, tokens};
 use crate::{
     objects::Store,
-    rules::{api, nodes},
-    state::{Cluster, Status},
+    rules::{api, apps, budgets, nodes},
+    state::{Cluster, NodeState, Status},
 };
 
 /// The instance that a request through a door reaches.
@@ -62,6 +63,9 @@ pub(super) fn call(
     now: Timestamp,
 ) -> Result<Done, PortError> {
     let instance = reach(cluster, via, nth, action)?;
+    if let KubeCall::Delete { object, .. } = call {
+        notice(cluster, object, now);
+    }
     let host = &cluster.hosts[&instance];
     let config = host.config.clone();
     let realm_name = api::realm_name(&instance, host);
@@ -78,6 +82,26 @@ pub(super) fn call(
         } => KubeReply::Objects {
             objects: realm.list(gvk, namespace, labels),
         },
+        KubeCall::PodsOn { node } => KubeReply::Objects {
+            objects: realm
+                .of_kind("Pod")
+                .filter(|(_, pod)| pod["spec"]["nodeName"] == node.as_str())
+                .map(|(_, pod)| pod.clone())
+                .collect(),
+        },
+        KubeCall::Evict {
+            namespace,
+            pod,
+            uid,
+        } => {
+            let changed = budgets::evict(realm, (namespace, pod), uid, action, now)?;
+            cluster.etcd.revision += u64::from(changed);
+            return Ok(Done {
+                reply: Reply::Kube(KubeReply::Done),
+                changed,
+                touched: Some(cluster.facts.id.clone()),
+            });
+        }
         KubeCall::RequestToken {
             namespace,
             service_account,
@@ -116,6 +140,21 @@ pub(super) fn call(
         }
     };
     Ok(Done::read(Reply::Kube(reply)))
+}
+
+/// A deletion that takes customers' pods along unasked.
+fn notice(cluster: &mut Cluster, object: &ObjectRef, now: Timestamp) {
+    match object.gvk.kind.as_str() {
+        "Pod" => budgets::notice_deletion(cluster, &object.namespace, &object.name, now),
+        "Node" => {
+            let mut instances = cluster.cloud.instances.values();
+            let found = instances.find(|i| i.dns == object.name && i.node != NodeState::Absent);
+            if let Some(id) = found.map(|instance| instance.id.clone()) {
+                apps::notice_undrained(cluster, &id, now);
+            }
+        }
+        _ => {}
+    }
 }
 
 pub(super) fn probe(

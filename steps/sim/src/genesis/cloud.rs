@@ -373,6 +373,9 @@ pub(super) fn start_instances(cluster: &mut Cluster, vintage: &VintageCluster, s
             zones: vec![zone],
             instances: std::collections::BTreeSet::new(),
             suspended: std::collections::BTreeSet::new(),
+            hooks: vec!["ControlPlane".to_owned()],
+            ending: BTreeMap::new(),
+            subnets: Vec::new(),
             load_balancers: load_balancers.to_vec(),
             tags,
         };
@@ -400,6 +403,9 @@ pub(super) fn start_instances(cluster: &mut Cluster, vintage: &VintageCluster, s
             zones: pool.aws.spec.provider.availability_zones.clone(),
             instances: std::collections::BTreeSet::new(),
             suspended: std::collections::BTreeSet::new(),
+            hooks: vec!["NodePool".to_owned()],
+            ending: BTreeMap::new(),
+            subnets: Vec::new(),
             load_balancers: Vec::new(),
             tags,
         };
@@ -443,6 +449,6 @@ pub(crate) fn security_groups_of(cluster: &Cluster, role: &InstanceRole) -> Vec<
     match role {
         InstanceRole::Master(_) => group_id(&cluster.cloud, &format!("{id}-master"), None),
         InstanceRole::Worker(pool) => group_id(&cluster.cloud, &format!("{id}-worker"), Some(pool)),
-        InstanceRole::ControlPlane(_) => Vec::new(),
+        InstanceRole::ControlPlane(_) | InstanceRole::PoolNode(_) => Vec::new(),
     }
 }

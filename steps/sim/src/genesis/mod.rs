@@ -1,5 +1,6 @@
 //! The beginning of a world: what it was made from, complete enough to make exactly the same one again.
 
+mod apps;
 mod cloud;
 mod facts;
 mod management;
@@ -23,7 +24,7 @@ use crate::{
     faults::FaultKind,
     objects::Store,
     rules,
-    state::{Cluster, Etcd, NodeFaults, PodCidrs, Probes},
+    state::{Apps, Cluster, Etcd, NodeFaults, PodCidrs, Probes},
     timers::Timers,
 };
 
@@ -166,11 +167,13 @@ impl GenesisCluster {
             evictions: 0,
             bootstrap_failures: BTreeMap::new(),
             jobs_done: BTreeMap::new(),
+            apps: Apps::default(),
             timers: Timers::default(),
             probes: Probes::default(),
             node_faults: NodeFaults {
                 never_up: fault(FaultKind::NodeNeverUp),
                 slow_boot: fault(FaultKind::SlowBoot),
+                lost_pool_nodes: 0,
             },
             demolished: false,
             accidents: Vec::new(),
@@ -181,6 +184,7 @@ impl GenesisCluster {
         management::fill(&mut cluster, vintage, site, start);
         cloud::start_instances(&mut cluster, vintage, start);
         workload::fill(&mut cluster, vintage, start);
+        apps::fill(&mut cluster, start);
         rules::settle(&mut cluster, start);
         Ok(cluster)
     }

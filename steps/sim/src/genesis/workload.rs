@@ -77,7 +77,9 @@ fn masters(cluster: &mut Cluster, vintage: &VintageCluster) {
         .values()
         .filter_map(|instance| match instance.role {
             InstanceRole::Master(n) => Some((instance.id.clone(), n, instance.dns.clone())),
-            InstanceRole::Worker(_) | InstanceRole::ControlPlane(_) => None,
+            InstanceRole::Worker(_) | InstanceRole::ControlPlane(_) | InstanceRole::PoolNode(_) => {
+                None
+            }
         })
         .collect();
     for (instance, number, node) in masters {

@@ -256,6 +256,8 @@ impl Store {
             let metadata = &object.value["metadata"];
             metadata.get("deletionTimestamp").is_some()
                 && metadata["finalizers"].as_array().is_none_or(Vec::is_empty)
+                // A pod on a node goes when its kubelet has ended it.
+                && !(key.kind == "Pod" && object.value["spec"]["nodeName"].is_string())
         });
         if gone {
             self.remove(key);

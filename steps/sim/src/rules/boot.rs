@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     api, ec2, etcd,
     kubeadm::{self, EtcdStart},
-    migrator, nodes,
+    machine_pools, migrator, nodes,
 };
 use crate::{
     genesis,
@@ -47,6 +47,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
         let next = match role {
             InstanceRole::Master(number) => vintage_master(cluster, &id, number, now),
             InstanceRole::Worker(_) => worker(cluster, &id, now),
+            InstanceRole::PoolNode(_) => machine_pools::boot(cluster, &id, now),
             InstanceRole::ControlPlane(machine) => {
                 machine_stage(cluster, &id, &machine, stage, now)
             }

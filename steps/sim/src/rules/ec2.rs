@@ -36,6 +36,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
             chance.millis(25_000, 45_000, "instance-ends", &id)
         }) {
             set_state(cluster, &id, InstanceState::Terminated);
+            give_address_back(cluster, &id);
             // A classic load balancer drops terminated instances by itself.
             for elb in cluster.cloud.elbs.values_mut() {
                 elb.backends.remove(&id);
@@ -159,6 +160,8 @@ fn subnet_of(cluster: &Cluster, role: &InstanceRole, zone: &str) -> Option<Strin
             let tag = |key: &str| subnet.tags.get(key).map(String::as_str);
             match role {
                 InstanceRole::Worker(pool) => tag(names::TAG_MACHINE_DEPLOYMENT) == Some(pool),
+                // Its group says where.
+                InstanceRole::PoolNode(_) => false,
                 InstanceRole::Master(_) | InstanceRole::ControlPlane(_) => {
                     tag(names::TAG_STACK) == Some(names::STACK_NETWORK)
                         && tag(names::TAG_CAPA_ROLE) == Some("private")
@@ -188,6 +191,14 @@ fn take_address(cluster: &mut Cluster, subnet: &str) -> Option<String> {
     Some(std::net::Ipv4Addr::from(number).to_string())
 }
 
+/// Its network interface goes with it, and only then is its address free.
+fn give_address_back(cluster: &mut Cluster, id: &str) {
+    let subnet = cluster.cloud.instances[id].subnet.clone();
+    if let Some(subnet) = cluster.cloud.subnets.get_mut(&subnet) {
+        subnet.available_ips += 1;
+    }
+}
+
 /// Ends an instance: its processes die at once and ungracefully.
 pub(crate) fn terminate(cluster: &mut Cluster, id: &str) -> bool {
     let Some(instance) = cluster.cloud.instances.get_mut(id) else {
@@ -197,10 +208,6 @@ pub(crate) fn terminate(cluster: &mut Cluster, id: &str) -> bool {
         return false;
     }
     instance.state = InstanceState::ShuttingDown;
-    let subnet = instance.subnet.clone();
-    if let Some(subnet) = cluster.cloud.subnets.get_mut(&subnet) {
-        subnet.available_ips += 1;
-    }
     cluster.hosts.remove(id);
     true
 }

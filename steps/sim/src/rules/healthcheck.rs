@@ -80,7 +80,11 @@ fn terminate_unready(cluster: &mut Cluster, now: Timestamp) -> bool {
         .instances
         .values()
         .filter(|instance| {
-            !matches!(instance.role, InstanceRole::ControlPlane(_)) && instance.runs()
+            instance.runs()
+                && !matches!(
+                    instance.role,
+                    InstanceRole::ControlPlane(_) | InstanceRole::PoolNode(_)
+                )
         })
         .map(|instance| instance.id.clone())
         .collect();

@@ -6,8 +6,10 @@
 //! enough. So adding a rule is adding a function here.
 
 pub(crate) mod api;
-mod asg;
+pub(crate) mod apps;
+pub(crate) mod asg;
 mod boot;
+pub(crate) mod budgets;
 mod cabpk;
 mod capa;
 pub(crate) mod capi;
@@ -24,6 +26,7 @@ mod jobs;
 pub(crate) mod kcp;
 mod kubeadm;
 mod leases;
+mod machine_pools;
 mod migrator;
 pub(crate) mod nodes;
 mod operators;
@@ -40,7 +43,7 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 23] = [
     ec2::run,
     asg::run,
     healthcheck::run,
@@ -53,12 +56,14 @@ const RULES: [Rule; 21] = [
     leases::run,
     elb::run,
     nodes::run,
+    apps::run,
     static_pods::run,
     encryption::run,
     capa::run,
     cabpk::run,
     kcp::run,
     capi::run,
+    machine_pools::run,
     operators::run,
     deletion::run,
     deletion::run_capi,

@@ -11,7 +11,7 @@ use drover_model::{cr::keys, names};
 use drover_step_api::Timestamp;
 use serde_json::{Value, json};
 
-use super::{api, cidr};
+use super::{api, apps, cidr};
 use crate::{
     objects::Key,
     state::{Cluster, InstanceRole, InstanceState, NodeState, Status, VINTAGE_REALM},
@@ -59,7 +59,10 @@ fn answers(status: &Status) -> bool {
 
 fn heartbeat(cluster: &mut Cluster, id: &str, (old, new): (bool, bool), now: Timestamp) -> bool {
     let instance = &cluster.cloud.instances[id];
-    let path = if matches!(instance.role, InstanceRole::ControlPlane(_)) {
+    let path = if matches!(
+        instance.role,
+        InstanceRole::ControlPlane(_) | InstanceRole::PoolNode(_)
+    ) {
         new
     } else {
         old
@@ -133,6 +136,7 @@ pub(crate) fn forget(cluster: &mut Cluster, node: &str) {
             realm.remove(&pod);
         }
     }
+    apps::forget_volumes(cluster, node);
     let instance = cluster
         .cloud
         .instances
@@ -165,6 +169,7 @@ pub(crate) fn register(cluster: &mut Cluster, id: &str, now: Timestamp) {
         instance.node = NodeState::Ready;
     }
     cidr::assign(cluster, id);
+    apps::place_daemons(cluster, id, now);
 }
 
 fn labels(cluster: &Cluster, role: &InstanceRole) -> Value {
@@ -184,6 +189,11 @@ fn labels(cluster: &Cluster, role: &InstanceRole) -> Value {
             keys::AWS_OPERATOR: "16.1.0",
             keys::MACHINE_DEPLOYMENT: pool,
         }),
+        InstanceRole::PoolNode(pool) => json!({
+            "role": "worker",
+            "giantswarm.io/machine-pool": format!("{id}-{pool}"),
+            keys::MACHINE_DEPLOYMENT: pool,
+        }),
         InstanceRole::ControlPlane(_) => json!({
             "role": "control-plane",
             "node-role.kubernetes.io/control-plane": "",
@@ -196,7 +206,10 @@ fn object(cluster: &Cluster, id: &str, labels: &Value, now: Timestamp) -> Value 
     let instance = &cluster.cloud.instances[id];
     let mut labels = labels.clone();
     labels["topology.kubernetes.io/zone"] = json!(instance.zone);
-    let is_worker = matches!(instance.role, InstanceRole::Worker(_));
+    let is_worker = matches!(
+        instance.role,
+        InstanceRole::Worker(_) | InstanceRole::PoolNode(_)
+    );
     let taints = if is_worker {
         json!([])
     } else {

@@ -47,6 +47,8 @@ fn restore_groups(cluster: &mut Cluster, now: Timestamp) -> bool {
             InstanceRole::Worker(pool) => {
                 cluster.key(keys::VINTAGE_GROUP, "AWSMachineDeployment", pool)
             }
+            // Not theirs.
+            InstanceRole::PoolNode(_) => continue,
             InstanceRole::Master(_) | InstanceRole::ControlPlane(_) => cluster.key(
                 keys::VINTAGE_GROUP,
                 "AWSControlPlane",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_step_api::Timestamp;
 
-use super::api;
+use super::{api, apps};
 use crate::state::{Cluster, Gap, ProbeName, Status};
 
 /// How long a request waits for an etcd without quorum or leader before its client calls that a failure.
@@ -17,6 +17,7 @@ pub(super) fn look(cluster: &mut Cluster, now: Timestamp) {
             ProbeName::OldName => api::through_old_name(cluster),
             ProbeName::NewName => api::through_new_name(cluster),
             ProbeName::InCluster => api::in_cluster(cluster),
+            ProbeName::Services => apps::services(cluster),
         };
         record(cluster, probe, status, now);
     }

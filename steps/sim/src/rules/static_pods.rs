@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drover_model::disruption;
 use drover_step_api::Timestamp;
 use serde_json::{Value, json};
 
@@ -97,8 +98,9 @@ fn pod(cluster: &Cluster, host: &Host, proc: Proc) -> Option<Value> {
             "name": format!("{stem}-{}", host.node),
             "namespace": "kube-system",
             "labels": labels,
+            "annotations": {disruption::MIRROR: format!("{stem}-mirror")},
             "ownerReferences": [{
-                "apiVersion": "v1", "kind": "Node",
+                "apiVersion": "v1", "kind": "Node", "controller": true,
                 "name": host.node, "uid": node["metadata"]["uid"],
             }],
         },

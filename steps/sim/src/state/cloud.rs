@@ -35,6 +35,8 @@ pub(crate) enum InstanceRole {
     Worker(String),
     /// The instance of a Machine.
     ControlPlane(String),
+    /// An instance of the MachinePool of a vintage pool, by that pool's id.
+    PoolNode(String),
 }
 
 /// An instance's life.
@@ -162,8 +164,23 @@ pub(crate) struct Group {
     pub(crate) zones: Vec<String>,
     pub(crate) instances: BTreeSet<String>,
     pub(crate) suspended: BTreeSet<String>,
+    /// Hooks that hold up the end of its instances.
+    pub(crate) hooks: Vec<String>,
+    /// Instances that it ends; those of them that a hook holds up still run.
+    pub(crate) ending: BTreeMap<String, Held>,
+    /// Where its instances start; empty when tags say so.
+    pub(crate) subnets: Vec<String>,
     pub(crate) load_balancers: Vec<String>,
     pub(crate) tags: Tags,
+}
+
+/// Whether a lifecycle hook holds up an instance's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// `Terminating:Wait`
+    Up,
+    /// It ends.
+    NoMore,
 }
 
 impl Group {

@@ -10,7 +10,7 @@ use drover_model::{Partition, Version};
 use drover_step_api::Timestamp;
 use serde_json::Value;
 
-use super::{Cloud, Etcd, Host, Probes};
+use super::{Apps, Cloud, Etcd, Host, Probes};
 use crate::{
     chance::Chance,
     keys::{ClusterKeys, Identities},
@@ -82,6 +82,8 @@ pub(crate) struct NodeFaults {
     pub(crate) never_up: bool,
     /// Machines boot slowly.
     pub(crate) slow_boot: bool,
+    /// So many of the next nodes of pools never come up.
+    pub(crate) lost_pool_nodes: u32,
 }
 
 /// One cluster.
@@ -119,6 +121,8 @@ pub(crate) struct Cluster {
     pub(crate) bootstrap_failures: BTreeMap<String, u32>,
     /// Jobs that were carried out and have not been reported yet, by uid: true when they succeeded.
     pub(crate) jobs_done: BTreeMap<String, bool>,
+    /// What customers run.
+    pub(crate) apps: Apps,
     pub(crate) timers: Timers,
     pub(crate) probes: Probes,
     pub(crate) node_faults: NodeFaults,

@@ -15,16 +15,24 @@ pub enum ProbeName {
     NewName,
     /// The `kubernetes` service inside the cluster.
     InCluster,
+    /// The customer's Services: one of them has no pod that serves.
+    Services,
 }
 
 impl ProbeName {
-    pub(crate) const ALL: [Self; 3] = [Self::OldName, Self::NewName, Self::InCluster];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::OldName,
+        Self::NewName,
+        Self::InCluster,
+        Self::Services,
+    ];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::OldName => "old-name",
             Self::NewName => "new-name",
             Self::InCluster => "in-cluster",
+            Self::Services => "services",
         }
     }
 }

@@ -7,6 +7,7 @@ mod determinism;
 mod local;
 mod rules_capi;
 mod rules_control_plane;
+mod rules_nodes;
 mod rules_vintage;
 mod served;
 mod stage;

@@ -154,3 +154,36 @@ async fn nothing_is_not_everything() {
     }
     assert!(far.requests().is_empty());
 }
+
+#[tokio::test]
+async fn an_instance_of_a_group_ends_and_the_group_wants_one_less() {
+    let (far, aws) = far(|_| {
+        let body = "<TerminateInstanceInAutoScalingGroupResponse>\
+            <TerminateInstanceInAutoScalingGroupResult/></TerminateInstanceInAutoScalingGroupResponse>";
+        (200, body.to_owned())
+    })
+    .await;
+    let call = CloudCall::TerminateInstanceInAutoScalingGroup {
+        instance: "i-1".to_owned(),
+        decrement: true,
+    };
+    assert_eq!(aws.call("c0001", call).await.unwrap(), CloudReply::Done);
+    let requests = far.requests();
+    assert!(requests[0].contains("InstanceId=i-1"), "{requests:?}");
+    assert!(requests[0].contains("ShouldDecrementDesiredCapacity=true"));
+}
+
+#[tokio::test]
+async fn an_instance_that_is_in_no_group_is_not_found() {
+    let (_far, aws) = far(|_| {
+        let why = "Instance Id not found - No managed instance found for instance ID: i-9";
+        query_error(400, "ValidationError", why)
+    })
+    .await;
+    let call = CloudCall::TerminateInstanceInAutoScalingGroup {
+        instance: "i-9".to_owned(),
+        decrement: true,
+    };
+    let error = aws.call("c0001", call).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+}
