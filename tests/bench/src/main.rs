@@ -33,11 +33,15 @@ use crate::report::Report;
 #[command(name = "drover-bench", version)]
 struct Args {
     #[command(subcommand)]
-    command: Command,
+    scenario: Scenario,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, on the way from the command line"
+)]
+enum Scenario {
     /// Durable no-op steps a second, many workflows at once
     Throughput(throughput::Options),
     /// From submit to the first step running at the worker, one workflow at a time
@@ -57,15 +61,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Throughput(options) => scenario(throughput::run(&options), options.common.json),
-        Command::Latency(options) => scenario(latency::run(&options), options.common.json),
-        Command::Recovery(options) => scenario(recovery::run(&options), options.common.json),
-        Command::Command(options) => scenario(command::run(&options), options.common.json),
-        Command::Memory(options) => scenario(memory::run(&options), options.common.json),
-        Command::Fanout(options) => scenario(fanout::run(&options), options.common.json),
-        Command::Coordinator(args) => served(server::child::coordinator(args)),
-        Command::Null(args) => served(null::serve(args)),
+    let done = match Args::parse().scenario {
+        Scenario::Throughput(options) => scenario(throughput::run(&options), options.common.json),
+        Scenario::Latency(options) => scenario(latency::run(&options), options.common.json),
+        Scenario::Recovery(options) => scenario(recovery::run(&options), options.common.json),
+        Scenario::Command(options) => scenario(command::run(&options), options.common.json),
+        Scenario::Memory(options) => scenario(memory::run(&options), options.common.json),
+        Scenario::Fanout(options) => scenario(fanout::run(&options), options.common.json),
+        Scenario::Coordinator(args) => served(server::child::coordinator(args)),
+        Scenario::Null(args) => served(null::serve(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -19,9 +20,11 @@ use drover_coordinator::{
     clock::Clock,
     engine::{
         Settings,
+        ended::Retention,
         messages::{Answer, Hello, Input, SessionId, ToWorker},
     },
     metrics::Metrics,
+    objects::Objects,
     refusal::Refusal,
     store::memory::Disk,
     supervise::{self, Handle, Parts},
@@ -179,10 +182,18 @@ fn engine(disk: &Disk, clock: &Hand) -> (Handle, JoinHandle<()>) {
             low_space: 0,
             full_space: 0,
             free_space: Arc::new(|| None),
+            retention: Retention {
+                after: Duration::from_secs(365 * 24 * 3600),
+                ended_max: usize::MAX,
+            },
+            mirror: None,
+            // Fuzzed outputs are small: nothing is ever in there.
+            objects: Arc::new(Objects::below(Path::new("no-data"), Arc::new(|| None), 0)),
             build: "fuzzed".to_owned(),
         }),
         clock: Arc::new(clock.clone()),
         metrics: Metrics::default(),
+        backup: None,
     };
     let (handle, running) = supervise::unthreaded(parts);
     let running = TaskTracker::new().spawn(async move {
@@ -258,5 +269,7 @@ pub fn hello(worker: &str, process: u8, spool: u8, counter: u64, last_epoch: u64
         last_epoch,
         held: Vec::new(),
         unacked_results: Vec::new(),
+        hand_over: false,
+        protocol: 1,
     }
 }

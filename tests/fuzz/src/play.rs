@@ -14,7 +14,6 @@ use drover_coordinator::engine::messages::{
 };
 use drover_core::{
     ids::{Fence, StepId, WorkflowId},
-    query::Query,
     view,
     workflow::{
         Act, Outcome,
@@ -404,7 +403,6 @@ impl Game {
             .ask(|answer| Input::List {
                 after: None,
                 limit: 100,
-                query: Query::compile("").unwrap(),
                 answer,
             })
             .await

@@ -1,5 +1,7 @@
 //! Two hundred seeds, and the promise that a seed repeats.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     sync::{
         Mutex,

@@ -48,13 +48,11 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
             .unwrap_or_default();
         let spent = steps.entry(step).or_default();
         match &event.body {
-            Body::AttemptLeased { .. } => {
-                if event.attempt != Some(spent.taken + 1) {
-                    found(format!(
-                        "event {} offers {step} as attempt {:?} although {} were taken",
-                        event.seq, event.attempt, spent.taken
-                    ));
-                }
+            Body::AttemptLeased { .. } if event.attempt != Some(spent.taken + 1) => {
+                found(format!(
+                    "event {} offers {step} as attempt {:?} although {} were taken",
+                    event.seq, event.attempt, spent.taken
+                ));
             }
             Body::AttemptAcked { .. } => spent.taken += 1,
             Body::AttemptFailed { then, .. } => {
