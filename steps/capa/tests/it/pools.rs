@@ -30,7 +30,8 @@ fn id(pool: &str, step: &str) -> String {
 
 async fn apply(migration: &mut Migration, pool: &str) {
     let params = pools::apply(migration, &pools::pool(migration, pool));
-    let done = migration.extra(&id(pool, "apply"), "capi.apply_node_pool", params);
+    let id = id(pool, "apply");
+    let done = migration.extra(&id, "capi.apply_node_pool", params);
     done.await.unwrap_or_else(|what| panic!("{pool}: {what}"));
 }
 
