@@ -423,8 +423,14 @@ pub(super) fn stop(turn: &mut Turn<'_>, index: usize, reason: StopReason) {
     let Some(lease) = step.lease.as_ref().filter(|_| step.phase == Phase::Running) else {
         return;
     };
-    let replaces = lease.stopping.is_none()
-        || (reason == StopReason::Cancelled && lease.stopping != Some(StopReason::Cancelled));
+    let replaces = match (lease.stopping, reason) {
+        (None, _) => true,
+        (Some(StopReason::Cancelled), _) => false,
+        (Some(_), StopReason::Cancelled) => true,
+        // It was asked kindly, and its code hangs.
+        (Some(StopReason::SpanEnded), StopReason::Heartbeat) => true,
+        (Some(_), _) => false,
+    };
     if replaces {
         let fence = lease.fence;
         turn.emit(Some(index), Body::AttemptStopping { fence, reason });

@@ -85,6 +85,23 @@ fn a_step_waits_until_its_guards_run_and_the_guard_ends_after_its_span() {
 }
 
 #[test]
+fn a_guard_that_hangs_when_its_span_ends_is_not_waited_for() {
+    let mut bench = Bench::start(CRITICAL);
+    bench.run("a");
+    let fence = bench.begin("g");
+    for step in ["b", "c", "d"] {
+        bench.run(step);
+    }
+    let step = bench.index("g");
+    bench.react(Input::HeartbeatTimedOut { step, fence });
+    assert_eq!(bench.count("AttemptStopping"), 2, "asked kindly, then not");
+    bench.react(Input::HeartbeatTimedOut { step, fence });
+    assert_eq!(bench.count("AttemptStopping"), 2);
+    bench.fail("g", Certainty::Cancelled);
+    assert_eq!(bench.state(), WorkflowState::Completed);
+}
+
+#[test]
 fn inside_the_critical_span_pause_brake_and_guard_loss_wait_for_its_end() {
     let mut bench = Bench::start(CRITICAL);
     bench.run("a");

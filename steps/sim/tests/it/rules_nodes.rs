@@ -175,7 +175,7 @@ fn a_hook_holds_an_instance_up_and_its_group_stays_until_it_is_empty() {
     stage.wait(minutes(10));
     assert_eq!(
         group(&mut stage, "tccpn").waiting,
-        [instance.clone()],
+        std::slice::from_ref(&instance),
         "it still runs"
     );
     let delete = CloudCall::DeleteAutoScalingGroup {

@@ -130,6 +130,7 @@ impl Stream {
             Body::AttemptSucceeded {
                 fence: fence(counter),
                 output: Arc::new(Value::Null),
+                object: None,
                 observed: false,
             },
         )
