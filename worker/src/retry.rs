@@ -34,18 +34,15 @@ impl Waits {
         middle.mul_f64(2.0 * self.chance.part()).min(longest)
     }
 
+    /// A random part of a time: workers that lost their sessions in one moment do not come back in one.
+    pub(crate) fn part_of(&self, time: Duration) -> Duration {
+        time.mul_f64(self.chance.part())
+    }
+
     /// It worked: begin anew.
     pub(crate) fn reset(&mut self) {
         self.growing.reset();
     }
-}
-
-/// A random part of a time: workers that lost their sessions in one moment do not come back in one.
-pub(crate) fn part_of(time: Duration) -> Duration {
-    // A v4 UUID is 122 random bits; 64 of them are plenty.
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Duration::from_micros(random % micros.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -56,14 +53,15 @@ mod tests {
     #[test]
     fn a_random_part_is_spread_over_the_whole() {
         let whole = Duration::from_secs(2);
-        let parts: Vec<Duration> = (0..1000).map(|_| part_of(whole)).collect();
+        let waits = Waits::new(whole, whole, Surroundings::default().chance);
+        let parts: Vec<Duration> = (0..1000).map(|_| waits.part_of(whole)).collect();
         assert!(parts.iter().all(|part| *part <= whole));
         let early = parts.iter().filter(|part| **part < whole / 2).count();
         assert!(
             (300..700).contains(&early),
             "{early} of 1000 in the first half"
         );
-        assert_eq!(part_of(Duration::ZERO), Duration::ZERO);
+        assert_eq!(waits.part_of(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use drover_core::{
+    ids::Digest,
     lease::Profile,
     workflow::{Offer, Outcome},
 };
@@ -78,6 +79,7 @@ impl v1::worker_service_server::WorkerService for Service {
         })?;
         let hello = Box::new(convert::read_hello(hello)?);
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
+        let place = place_of(&hello.incarnation, session);
         let (to, words) = mpsc::channel(QUEUE);
         let engine = self.shared.engine.clone();
         let stored = Arc::clone(&self.shared.objects);
@@ -93,7 +95,7 @@ impl v1::worker_service_server::WorkerService for Service {
         let (out, stream) = mpsc::channel(FRAMES);
         self.shared.tasks.spawn(async move {
             let (parts, uploaded) = mpsc::channel(objects::PARTS_UNANSWERED);
-            let mut speaking = std::pin::pin!(speak(words, &out));
+            let mut speaking = std::pin::pin!(speak(words, &out, place));
             // The session is over when either side is. Each may be dropped anywhere: a frame that was read and not handed
             // in was not answered, words that were not sent are derived again when the worker comes back, and an upload
             // goes on where it was.
@@ -217,7 +219,7 @@ async fn without_missing(mut frame: Frame, out: &Out, stored: &Arc<Objects>) -> 
 }
 
 /// Turns what the engine says into frames until the session is over, and asks for a new stream when this one is old.
-async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
+async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out, place: f64) {
     let mut age = Age::Young;
     loop {
         // All are cancel-safe: a queue's recv and timers.
@@ -243,7 +245,7 @@ async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
             }
         };
         if let Some(ToWorker::Welcome { profile, .. }) = batch.first() {
-            age = Age::of(profile);
+            age = Age::of(profile, place);
         }
         // What piled up meanwhile travels together.
         while let Ok(more) = words.try_recv() {
@@ -255,6 +257,12 @@ async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out) {
             }
         }
     }
+}
+
+/// The place of a stream among all that began with it, from 0 to 1: as good as random, and the same when a run is repeated.
+fn place_of(incarnation: &str, session: SessionId) -> f64 {
+    let digest = Digest::of(format!("{incarnation}/{}", session.0).as_bytes());
+    f64::from(digest.0[0]) / f64::from(u8::MAX)
 }
 
 /// How old a stream is.
@@ -269,13 +277,9 @@ enum Age {
 
 impl Age {
     /// Of a stream that is welcomed now. The end is spread by a tenth: streams that began together end apart.
-    fn of(profile: &Profile) -> Self {
-        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-        let fifth = profile.stream_age / 5;
-        let micros = u64::try_from(fifth.as_micros()).unwrap_or(u64::MAX);
-        let spread = Duration::from_micros(random % micros.saturating_add(1));
+    fn of(profile: &Profile, place: f64) -> Self {
         Self::Serving {
-            until: Instant::now() + profile.stream_age - fifth / 2 + spread,
+            until: Instant::now() + profile.stream_age.mul_f64(0.9 + place / 5.0),
             within: profile.lease_ttl,
         }
     }

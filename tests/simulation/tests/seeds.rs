@@ -71,9 +71,3 @@ fn a_disk_that_only_says_that_it_syncs_is_found() {
     let found = first_to_find(Planted::LyingDisk, "acked-is-durable");
     assert!(found.is_some());
 }
-
-#[test]
-fn results_that_are_lost_with_their_spool_are_found() {
-    let found = first_to_find(Planted::EmptiedSpools, "result-is-kept");
-    assert!(found.is_some());
-}

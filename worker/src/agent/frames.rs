@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{Agent, links::Link, read};
 use crate::{
     host::Acked,
-    retry,
     spool::{AttemptKey, SpoolError},
 };
 
@@ -74,7 +73,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
         if frame.drain.is_some() && self.successor.is_none() {
             // A new stream before this one ends; attempts and leases go on. Every stream of a fleet may have begun in one
             // moment.
-            self.reconnect_at = Some(Instant::now() + retry::part_of(self.reconnect_jitter));
+            self.reconnect_at = Some(Instant::now() + self.waits.part_of(self.reconnect_jitter));
         }
         Ok(())
     }

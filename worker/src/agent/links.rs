@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Agent, End, Input};
-use crate::{link, retry, spool::SpoolError};
+use crate::{link, spool::SpoolError};
 
 /// One stream. Dropping it closes it.
 pub(super) struct Link {
@@ -156,7 +156,7 @@ impl<P: Send + Sync + 'static> Agent<P> {
         }
         // Everybody's stream may have ended just now, and nobody is to come back in the same moment.
         let wait = if was_up {
-            retry::part_of(self.reconnect_jitter)
+            self.waits.part_of(self.reconnect_jitter)
         } else {
             self.waits.next()
         };
