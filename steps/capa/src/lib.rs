@@ -8,18 +8,27 @@
 pub mod apply_objects;
 pub mod converge_etcd;
 pub mod disarm_node_killers;
+pub mod disown_stacks;
 pub mod drain_connections;
+pub mod freeze_mutators;
 pub mod generate_target;
+pub mod give_back;
+pub mod hand_over_dns;
 pub mod hold_control_plane;
 pub mod inventory;
 pub mod join_first_member;
 mod kinds;
 pub mod move_api_traffic;
 pub mod pause_operators;
+pub mod quiesce_apps;
+pub mod remove_custom_resources;
+pub mod retire_api_load_balancers;
 pub mod save_snapshot;
 pub mod stop_control_plane;
 pub mod stop_etcd;
 mod support;
+pub mod suspend_gitops;
+pub mod switch_over_cni;
 pub mod sync_api_load_balancers;
 pub mod wait_control_plane;
 pub mod write_ca_secrets;
@@ -38,7 +47,10 @@ pub const AWS_LIVE_MIGRATION: &str = include_str!("../definitions/aws-live-migra
 /// When a kind is there already or its declaration contradicts itself.
 pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(inventory::Inventory)?;
+    into.register(suspend_gitops::SuspendGitops)?;
     into.register(pause_operators::PauseOperators)?;
+    into.register(quiesce_apps::QuiesceApps)?;
+    into.register(freeze_mutators::FreezeMutators)?;
     into.register(disarm_node_killers::DisarmNodeKillers)?;
     into.register(drain_connections::DrainConnections)?;
     into.register(write_ca_secrets::WriteCaSecrets)?;
@@ -53,6 +65,12 @@ pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(stop_control_plane::StopControlPlane)?;
     into.register(converge_etcd::ConvergeEtcd)?;
     into.register(wait_control_plane::WaitControlPlane)?;
+    into.register(switch_over_cni::SwitchOverCni)?;
+    into.register(hand_over_dns::HandOverDns)?;
+    into.register(retire_api_load_balancers::RetireApiLoadBalancers)?;
+    into.register(disown_stacks::DisownStacks)?;
+    into.register(remove_custom_resources::RemoveCustomResources)?;
+    into.register(give_back::GiveBack)?;
     into.register(stop_etcd::StopEtcd)?;
     into.register(sync_api_load_balancers::SyncApiLoadBalancers)
 }

@@ -240,5 +240,6 @@ fn probe_name(probe: ProbeName) -> &'static str {
         ProbeName::OldName => "the old name",
         ProbeName::NewName => "the new load balancer",
         ProbeName::InCluster => "the kubernetes service inside the cluster",
+        ProbeName::Pods => "from pod to pod",
     }
 }

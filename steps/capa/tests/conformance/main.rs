@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod around;
 mod guard;
 mod looks;
 mod meanwhile;
@@ -32,6 +33,7 @@ fn every_kind_conforms() {
         provision::scenarios(),
         takeover::scenarios(),
         guard::scenarios(),
+        around::scenarios(),
     ];
     scenarios
         .into_iter()

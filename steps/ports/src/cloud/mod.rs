@@ -2,15 +2,17 @@
 //! and chunk long lists.
 
 mod call;
+mod dns;
 mod resource;
+mod stacks;
 
 use drover_step_api::Permit;
 
 pub use self::{
     call::{CloudCall, CloudReply},
     resource::{
-        AutoScalingGroup, Instance, InstanceHealth, LoadBalancer, LoadBalancerAttributes, Route,
-        RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
+        AutoScalingGroup, DnsRecord, HostedZone, Instance, InstanceHealth, LoadBalancer,
+        LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
     },
 };
 use crate::{

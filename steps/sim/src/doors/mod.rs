@@ -1,9 +1,11 @@
 //! What outside calls see and do: one file a port.
 
 mod cloud;
+mod dns;
 mod etcd;
 mod kube;
 mod management;
+mod stacks;
 mod tokens;
 mod vault;
 mod workload;

@@ -1,9 +1,12 @@
 //! The beginning of a world: what it was made from, complete enough to make exactly the same one again.
 
 mod cloud;
+mod dns;
 mod facts;
 mod management;
 mod site;
+mod stacks;
+mod upkeep;
 mod workload;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use cloud::{elb_dns_name, security_groups_of, stack_tags};
 pub(crate) use site::Site;
+pub(crate) use stacks::template as stack_template;
 pub(crate) use workload::vintage_host;
 
 use crate::{
@@ -23,7 +27,7 @@ use crate::{
     faults::FaultKind,
     objects::Store,
     rules,
-    state::{Cluster, Etcd, NodeFaults, PodCidrs, Probes},
+    state::{Cluster, Cni, Etcd, NodeFaults, PodCidrs, Probes, Upkeep},
     timers::Timers,
 };
 
@@ -160,6 +164,8 @@ impl GenesisCluster {
             etcd: Etcd::default(),
             leases: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            upkeep: Upkeep::default(),
+            cni: Cni::default(),
             pod_cidrs: PodCidrs::default(),
             bootstraps: BTreeMap::new(),
             machines_made: 0,
@@ -181,6 +187,7 @@ impl GenesisCluster {
         management::fill(&mut cluster, vintage, site, start);
         cloud::start_instances(&mut cluster, vintage, start);
         workload::fill(&mut cluster, vintage, start);
+        upkeep::fill(&mut cluster, start);
         rules::settle(&mut cluster, start);
         Ok(cluster)
     }

@@ -15,16 +15,19 @@ pub enum ProbeName {
     NewName,
     /// The `kubernetes` service inside the cluster.
     InCluster,
+    /// From a pod to a pod of another node.
+    Pods,
 }
 
 impl ProbeName {
-    pub(crate) const ALL: [Self; 3] = [Self::OldName, Self::NewName, Self::InCluster];
+    pub(crate) const ALL: [Self; 4] = [Self::OldName, Self::NewName, Self::InCluster, Self::Pods];
 
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::OldName => "old-name",
             Self::NewName => "new-name",
             Self::InCluster => "in-cluster",
+            Self::Pods => "pods",
         }
     }
 }
