@@ -50,6 +50,15 @@ fn cordon(stage: &mut Stage, nodes: &[ObjectRef], cordoned: bool) {
     }
 }
 
+/// It would bring the cordoned pool another node.
+fn stop_the_autoscaler(stage: &mut Stage) {
+    let at = stage.workload(Via::OldName);
+    let kind = Gvk::of("apps/v1", "Deployment");
+    let autoscaler = ObjectRef::new(&kind, "kube-system", "cluster-autoscaler");
+    stage.patch(at, &autoscaler, json!({"spec": {"replicas": 0}}));
+    stage.wait(seconds(10));
+}
+
 fn group(stage: &mut Stage, stack: &str) -> AutoScalingGroup {
     let tags = [("giantswarm.io/stack".to_owned(), stack.to_owned())].into();
     match stage
@@ -112,6 +121,7 @@ fn a_deletion_asks_no_budget_and_is_noted() {
 #[test]
 fn a_pod_that_fits_nowhere_waits() {
     let mut stage = Stage::sample();
+    stop_the_autoscaler(&mut stage);
     let nodes = workers(&mut stage);
     cordon(&mut stage, &nodes, true);
     let pod = pods(&mut stage, "web").remove(0);
