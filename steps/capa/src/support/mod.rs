@@ -8,6 +8,7 @@ pub(crate) mod drain;
 pub(crate) mod etcd;
 pub(crate) mod gitops;
 pub(crate) mod groups;
+pub(crate) mod looks;
 pub(crate) mod node_jobs;
 pub(crate) mod nodes;
 pub(crate) mod replicas;
