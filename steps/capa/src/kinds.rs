@@ -71,6 +71,24 @@ pub(crate) fn job() -> Gvk {
     Gvk::of("batch/v1", "Job")
 }
 
+pub(crate) fn deployment() -> Gvk {
+    Gvk::of("apps/v1", "Deployment")
+}
+
+pub(crate) fn daemon_set() -> Gvk {
+    Gvk::of("apps/v1", "DaemonSet")
+}
+
+/// By which the Cluster API side installs apps.
+pub(crate) fn helm_release() -> Gvk {
+    Gvk::of("helm.toolkit.fluxcd.io/v2", "HelmRelease")
+}
+
+/// What chart-operator installs, in the workload cluster.
+pub(crate) fn chart() -> Gvk {
+    Gvk::of("application.giantswarm.io/v1alpha1", "Chart")
+}
+
 pub(crate) fn lease() -> Gvk {
     Gvk::of("coordination.k8s.io/v1", "Lease")
 }

@@ -48,10 +48,10 @@ pub(crate) fn endpoints() -> Gvk {
     Gvk::of("v1", "Endpoints")
 }
 
-pub(crate) fn job() -> Gvk {
-    Gvk::of("batch/v1", "Job")
+pub(crate) fn kustomization() -> Gvk {
+    Gvk::of("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
 }
 
-pub(crate) fn chart() -> Gvk {
-    Gvk::of("application.giantswarm.io/v1alpha1", "Chart")
+pub(crate) fn job() -> Gvk {
+    Gvk::of("batch/v1", "Job")
 }

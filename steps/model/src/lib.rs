@@ -12,6 +12,7 @@ mod partition;
 pub mod pki;
 mod plan;
 mod schedule;
+pub mod stack_template;
 pub mod target;
 mod version;
 

@@ -5,6 +5,16 @@ pub fn old_api(id: &str, base_domain: &str) -> String {
     format!("api.{id}.k8s.{base_domain}")
 }
 
+/// The vintage domain of a cluster.
+pub fn old_zone(id: &str, base_domain: &str) -> String {
+    format!("{id}.k8s.{base_domain}")
+}
+
+/// What names of the cluster's CloudFormation stacks begin with.
+pub fn stack_prefix(id: &str) -> String {
+    format!("cluster-{id}-")
+}
+
 /// The Cluster API side's name of the API.
 pub fn new_api(id: &str, capi_domain: &str) -> String {
     format!("api.{id}.{capi_domain}")
@@ -88,6 +98,11 @@ pub const STACK_NETWORK: &str = "tccp";
 pub const STACK_MASTERS: &str = "tccpn";
 /// Stacks of node pools.
 pub const STACK_POOL: &str = "tcnp";
+
+/// Deployment that makes the Charts of one cluster; it lies in the namespace that is called like the cluster.
+pub fn app_operator(id: &str) -> String {
+    format!("app-operator-{id}")
+}
 
 /// Secret with the service-account key pair, vintage side.
 pub fn service_account_v2_secret(id: &str) -> String {

@@ -23,9 +23,9 @@ mod tunnel;
 pub use ca::{CaBundle, CaCall, CaReply, CaSource};
 pub use call::{Call, Caller, Door, Reply};
 pub use cloud::{
-    AutoScalingGroup, Cloud, CloudCall, CloudReply, Instance, InstanceHealth, LifecycleHook,
-    LoadBalancer, LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags,
-    Vpc,
+    AutoScalingGroup, Cloud, CloudCall, CloudReply, DnsRecord, HostedZone, Instance,
+    InstanceHealth, LifecycleHook, LoadBalancer, LoadBalancerAttributes, Route, RouteTable,
+    SecurityGroup, Stack, Subnet, Tags, Vpc,
 };
 pub use error::{PortError, PortErrorKind};
 pub use etcd::{Etcd, EtcdCall, EtcdReply, Member, MemberStatus, Snapshot};

@@ -192,6 +192,12 @@ fn of_cluster(cluster: &Cluster) -> Value {
         .iter()
         .map(|(name, realm)| (names.replace(name), Value::Object(store(realm, &names))))
         .collect();
+    let stacks: Map<String, Value> = cluster
+        .cloud
+        .stacks
+        .iter()
+        .map(|(name, status)| (name.clone(), stack(cluster, name, status)))
+        .collect();
     json!({
         "vintage_mc": store(&cluster.vintage, &names),
         "capi_mc": store(&cluster.capi, &names),
@@ -207,7 +213,10 @@ fn of_cluster(cluster: &Cluster) -> Value {
         "routes": sorted(cluster.cloud.route_tables.values().map(|table| {
             json!({"table": table.tags.get("Name"), "routes": table.routes})
         })),
-        "stacks": cluster.cloud.stacks,
+        "stacks": stacks,
+        "zones": cluster.cloud.zones.iter().map(|zone| {
+            scrub(&json!({"private": zone.zone.private, "records": zone.records}), &names)
+        }).collect::<Vec<_>>(),
         "etcd": etcd(cluster, &names),
         "hosts": hosts(cluster),
         "endpoints": sorted(cluster.endpoints.keys().map(|id| {
@@ -281,6 +290,17 @@ fn groups(cluster: &Cluster) -> Vec<Value> {
             "suspended": group.suspended,
         })
     }))
+}
+
+/// Its status, and how it has been changed.
+fn stack(cluster: &Cluster, name: &str, status: &str) -> Value {
+    let details = cluster.cloud.stack_details.get(name);
+    let template = details.and_then(|details| details.template.as_ref());
+    json!({
+        "status": status,
+        "protected": details.is_some_and(|details| details.protected),
+        "template": template.map(|template| sha256_hex(template.as_bytes())),
+    })
 }
 
 fn etcd(cluster: &Cluster, names: &Names) -> Value {

@@ -15,7 +15,7 @@ pub(crate) const NAME: &str = "lab-hand-over";
 /// The first step of the stretch.
 const FIRST: &str = "generate-target";
 
-/// The last one: the lab has no Auto Scaling groups.
+/// The last one: what comes then needs Auto Scaling groups, DNS, stacks and custom resources, which the lab has not.
 const LAST: &str = "retire-vintage-etcd";
 
 /// What earlier steps put out, and where it comes from here. The longest first: none is part of another then.
@@ -28,7 +28,8 @@ const INPUTS: [(&str, &str); 3] = [
     ("steps['inventory'].output", "input.plan"),
 ];
 
-/// The lab's definition, as JSON, which is YAML. `until` is the last step that is played.
+/// The lab's definition, as JSON, which is YAML. `until` is the last step that is played, when that is not the last of the
+/// stretch.
 pub(crate) fn derive(until: Option<&str>) -> anyhow::Result<String> {
     let until = until.unwrap_or(LAST);
     let mut text = SHIPPED.to_owned();
@@ -123,7 +124,8 @@ mod tests {
             .filter_map(id)
             .collect();
         assert_eq!(ids.first().unwrap(), FIRST);
-        assert_eq!(ids.last().unwrap(), "retire-vintage-etcd");
+        assert_eq!(ids.last().unwrap(), LAST);
+        assert_eq!(definition["spec"]["guards"][0]["until"], LAST);
         assert!(!definition.to_string().contains("steps['inventory']"));
         assert!(!definition.to_string().contains("steps['copy-"));
     }

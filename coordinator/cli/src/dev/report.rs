@@ -273,5 +273,6 @@ pub(super) fn probe_name(probe: ProbeName) -> &'static str {
         ProbeName::NewName => "the new load balancer",
         ProbeName::InCluster => "the kubernetes service inside the cluster",
         ProbeName::Services => "the customer's services inside the cluster",
+        ProbeName::Pods => "from pod to pod",
     }
 }

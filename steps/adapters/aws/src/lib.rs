@@ -80,7 +80,7 @@ impl AwsAdapter {
     /// several requests has happened in part; doing it again does the rest.
     ///
     /// # Errors
-    /// As the port's methods say; `Invalid` with code `NotServed` for CloudFormation.
+    /// As the port's methods say; `Invalid` with code `NotServed` for CloudFormation, Route 53 and CloudWatch.
     pub async fn call(&self, _cluster: &str, call: CloudCall) -> Result<CloudReply, PortError> {
         let asked = Asked::of(&call);
         let clients = self.clients();
@@ -121,12 +121,24 @@ impl AwsAdapter {
             CloudCall::AssumeRole { role_arn } => {
                 Box::pin(sts::assume_role(&services.sts, asked, role_arn)).await
             }
-            CloudCall::DescribeStacks { .. } => Err(PortError::new(
-                PortErrorKind::Invalid,
-                asked.action,
-                "this build does not reach CloudFormation",
-            )
-            .with_code("NotServed")),
+            CloudCall::DescribeStacks { .. }
+            | CloudCall::GetTemplate { .. }
+            | CloudCall::UpdateStack { .. }
+            | CloudCall::SetTerminationProtection { .. }
+            | CloudCall::DeleteStack { .. } => Err(not_served(asked, "CloudFormation")),
+            CloudCall::ListHostedZones { .. }
+            | CloudCall::ListRecords { .. }
+            | CloudCall::ReplaceRecord { .. } => Err(not_served(asked, "Route 53")),
+            CloudCall::CountConnections { .. } => Err(not_served(asked, "CloudWatch")),
         }
     }
+}
+
+fn not_served(asked: Asked, service: &str) -> PortError {
+    PortError::new(
+        PortErrorKind::Invalid,
+        asked.action,
+        format!("this build does not reach {service}"),
+    )
+    .with_code("NotServed")
 }

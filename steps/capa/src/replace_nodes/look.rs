@@ -8,7 +8,7 @@ use drover_step_api::{Context, StepError};
 use serde_json::Value;
 
 use super::Params;
-use crate::support::{cluster::name, groups, nodes};
+use crate::support::{cluster::name, groups, looks, nodes};
 
 /// One node of the pool.
 #[derive(Clone, Debug)]
@@ -47,6 +47,10 @@ impl Seen {
 /// # Errors
 /// As the port.
 pub(super) async fn look(ctx: &Context<Ports>, params: &Params) -> Result<Seen, StepError> {
+    looks::patient(ctx, "the pool to be read", || read(ctx, params)).await
+}
+
+async fn read(ctx: &Context<Ports>, params: &Params) -> Result<Seen, StepError> {
     let old = groups::by_tags(ctx, &params.cluster, &params.tags()).await?;
     let own = names::tag_capa_cluster(&params.cluster);
     let new = groups::by_tags(ctx, &params.cluster, &[(own.as_str(), "owned")]).await?;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     cluster::name,
     defaults::{minutes, seconds},
+    looks,
     nodes::{self, workload},
 };
 use crate::kinds;
@@ -70,7 +71,10 @@ pub(crate) async fn unmanaged(
     ctx: &Context<Ports>,
     drain: &Drain<'_>,
 ) -> Result<Option<String>, StepError> {
-    let pods = workload(ctx, drain.cluster).pods_on(drain.node).await?;
+    let pods = looks::patient(ctx, "the pods to be read", || async {
+        Ok(workload(ctx, drain.cluster).pods_on(drain.node).await?)
+    })
+    .await?;
     Ok(pods
         .iter()
         .find(|pod| Leaving::of(pod) == Leaving::Lost && !drain.may(&title(pod)))

@@ -4,6 +4,7 @@ use drover_ports::{Kube, ObjectRef, Ports, Via};
 use drover_step_api::{Context, StepError};
 use serde_json::{Value, json};
 
+use super::looks;
 use crate::kinds;
 
 /// The cluster's API by the name that has the new nodes behind it, whoever is behind the old one.
@@ -24,7 +25,10 @@ pub(crate) async fn find(
     cluster: &str,
     node: &str,
 ) -> Result<Option<Value>, StepError> {
-    Ok(workload(ctx, cluster).find(&reference(node)).await?)
+    looks::patient(ctx, "the Node to be read", || async {
+        Ok(workload(ctx, cluster).find(&reference(node)).await?)
+    })
+    .await
 }
 
 /// True while the scheduler gives a Node nothing.

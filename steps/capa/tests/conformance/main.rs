@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod around;
 mod guard;
 mod looks;
 mod meanwhile;
@@ -34,6 +35,7 @@ fn every_kind_conforms() {
         takeover::scenarios(),
         nodes::scenarios(),
         guard::scenarios(),
+        around::scenarios(),
     ];
     scenarios
         .into_iter()

@@ -36,6 +36,51 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         include_str!("samples/capi.apply_node_pool-1.json"),
     ),
     (
+        "aws.disown_stacks",
+        1,
+        include_str!("samples/aws.disown_stacks-1.json"),
+    ),
+    (
+        "aws.hand_over_dns",
+        1,
+        include_str!("samples/aws.hand_over_dns-1.json"),
+    ),
+    (
+        "aws.retire_api_load_balancers",
+        1,
+        include_str!("samples/aws.retire_api_load_balancers-1.json"),
+    ),
+    (
+        "cni.switch_over",
+        1,
+        include_str!("samples/cni.switch_over-1.json"),
+    ),
+    (
+        "gitops.suspend",
+        1,
+        include_str!("samples/gitops.suspend-1.json"),
+    ),
+    (
+        "vintage.freeze_mutators",
+        1,
+        include_str!("samples/vintage.freeze_mutators-1.json"),
+    ),
+    (
+        "vintage.give_back",
+        1,
+        include_str!("samples/vintage.give_back-1.json"),
+    ),
+    (
+        "vintage.quiesce_apps",
+        1,
+        include_str!("samples/vintage.quiesce_apps-1.json"),
+    ),
+    (
+        "vintage.remove_custom_resources",
+        1,
+        include_str!("samples/vintage.remove_custom_resources-1.json"),
+    ),
+    (
         "capi.apply_objects",
         1,
         include_str!("samples/capi.apply_objects-1.json"),

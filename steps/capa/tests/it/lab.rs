@@ -14,7 +14,7 @@ const SEEN: &str = include_str!("../../../../tests/lab/ledger.txt");
 /// The first step that the lab plays: it lays what earlier ones would have left.
 const FIRST: &str = "generate-target";
 
-/// The last one.
+/// The last one: the lab has no Auto Scaling groups, no GitOps, no apps, no DNS and no stacks.
 const LAST: &str = "retire-vintage-etcd";
 
 fn line(entry: &LedgerEntry) -> Option<String> {
@@ -26,7 +26,7 @@ fn line(entry: &LedgerEntry) -> Option<String> {
 #[tokio::test(start_paused = true)]
 async fn the_simulated_world_sees_what_the_lab_saw() {
     let mut migration = Migration::of(Town::three_masters());
-    migration.play().await;
+    migration.until(LAST).await;
 
     let ids = migration.ids();
     let place = |step: &str| ids.iter().position(|id| id == step).unwrap();

@@ -32,7 +32,7 @@ fn masters(shown: &Value) -> usize {
 async fn masters_end_and_what_ran_on_them_runs_elsewhere() {
     let mut migration = before_the_drain().await;
     assert_eq!(masters(&shown(&migration)), 3);
-    migration.play().await;
+    migration.until("retire-masters").await;
 
     let after = shown(&migration);
     assert_eq!(masters(&after), 0);
@@ -67,15 +67,14 @@ async fn a_budget_that_blocks_pauses_the_migration() {
         ("drain-masters", "pdb-blocking")
     );
     assert_eq!(error.certainty(), Certainty::Failed, "an operator is asked");
-    let node = migration.params("drain-masters")["nodes"].clone();
-    for named in [
-        BUDGET,
-        "pod platform/policy-webhook-",
-        node[0].as_str().unwrap(),
-        "force",
-    ] {
+    for named in [BUDGET, "pod platform/policy-webhook-", "force"] {
         assert!(error.message().contains(named), "{named}: {error}");
     }
+    // Which of the masters the scheduler has given one to is chance.
+    let nodes = migration.params("drain-masters")["nodes"].clone();
+    let mut nodes = nodes.as_array().unwrap().iter();
+    let is_named = |node: &Value| error.message().contains(node.as_str().unwrap());
+    assert!(nodes.any(is_named), "{error}");
     let held = shown(&migration);
     assert_eq!((masters(&held), &held["apps"][BUDGET]), (3, &json!(2)));
 

@@ -144,26 +144,32 @@ impl Migration {
 
     /// Plays everything up to and with this step, or up to the one that gives up; that one and its last attempt.
     pub(crate) async fn try_until(&mut self, last: &str) -> Result<(), (String, Outcome)> {
+        self.walk(last, true).await
+    }
+
+    async fn walk(&mut self, to: &str, with_it: bool) -> Result<(), (String, Outcome)> {
         // The list grows when the items of a `forEach` become known; their steps then stand behind it.
         let mut place = 0;
         while let Some(id) = self.ids().get(place).cloned() {
+            let is_there = id == to;
+            if is_there && !with_it {
+                return Ok(());
+            }
             if !self.has_output(&id) {
                 self.step(&id).await.map_err(|what| (id.clone(), what))?;
             }
-            if id == last {
+            if is_there {
                 return Ok(());
             }
             place += 1;
         }
-        panic!("there is no step {last}");
+        panic!("there is no step {to}");
     }
 
     /// Plays everything that comes before this step.
     pub(crate) async fn before(&mut self, step: &str) {
-        let ids = self.ids();
-        let place = ids.iter().position(|id| id == step).unwrap();
-        if let Some(last) = place.checked_sub(1) {
-            self.until(&ids[last]).await;
+        if let Err((id, what)) = self.walk(step, false).await {
+            panic!("{id}: {what}");
         }
     }
 

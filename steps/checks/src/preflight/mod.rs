@@ -252,7 +252,7 @@ impl Step<Ports> for Preflight {
             "workload:list:Pod",
             "workload:get:Endpoints",
             "workload:get:Job",
-            "workload:get:Chart",
+            "vintage-mc:get:Kustomization",
             "probe:Api",
             "probe:ServedCa",
             "ca:Check",

@@ -6,4 +6,5 @@ mod golden;
 mod partition;
 mod plan;
 mod read;
+mod stack_template;
 mod target;

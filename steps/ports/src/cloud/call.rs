@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AutoScalingGroup, Instance, InstanceHealth, LifecycleHook, LoadBalancer,
+    AutoScalingGroup, DnsRecord, HostedZone, Instance, InstanceHealth, LifecycleHook, LoadBalancer,
     LoadBalancerAttributes, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
 };
 
 /// An AWS action. Names and meanings are those of the API references of EC2, Elastic Load Balancing (classic,
-/// 2012-06-01), Auto Scaling, CloudFormation and STS.
+/// 2012-06-01), Auto Scaling, CloudFormation, CloudWatch, Route 53 and STS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum CloudCall {
@@ -136,6 +136,56 @@ pub enum CloudCall {
         /// Its name.
         group: String,
     },
+    /// Hosted zones of a domain, the public ones first.
+    ListHostedZones {
+        /// The domain, without the dot at its end.
+        domain: String,
+    },
+    /// Records of a hosted zone, ordered by name and type.
+    ListRecords {
+        /// Its id.
+        zone: String,
+    },
+    /// Connections that were made to a classic load balancer of late.
+    CountConnections {
+        /// Its name.
+        load_balancer: String,
+        /// The time that is looked at, in seconds until now.
+        seconds: u64,
+    },
+    /// A stack's template, as it was handed in.
+    GetTemplate {
+        /// The stack's name.
+        stack: String,
+    },
+    /// Puts a record into the place of another one in the same moment.
+    ReplaceRecord {
+        /// The zone's id.
+        zone: String,
+        /// The record as it was seen; when it is another one by now, the call is refused with `Conflict`.
+        seen: DnsRecord,
+        /// The record that takes its place.
+        record: DnsRecord,
+    },
+    /// Updates a stack to another template, with the parameters that it has.
+    UpdateStack {
+        /// The stack's name.
+        stack: String,
+        /// The template.
+        template: String,
+    },
+    /// Switches a stack's termination protection.
+    SetTerminationProtection {
+        /// The stack's name.
+        stack: String,
+        /// Whether it is protected.
+        enabled: bool,
+    },
+    /// Deletes a stack, with every resource whose deletion policy does not say otherwise.
+    DeleteStack {
+        /// The stack's name; one that does not exist is ignored.
+        stack: String,
+    },
     /// Sets tags on EC2 resources.
     CreateTags {
         /// Resource ids.
@@ -186,6 +236,14 @@ impl CloudCall {
             }
             Self::DescribeAutoScalingGroups { .. } => "autoscaling:DescribeAutoScalingGroups",
             Self::DescribeStacks { .. } => "cloudformation:DescribeStacks",
+            Self::ListHostedZones { .. } => "route53:ListHostedZonesByName",
+            Self::ListRecords { .. } => "route53:ListResourceRecordSets",
+            Self::ReplaceRecord { .. } => "route53:ChangeResourceRecordSets",
+            Self::CountConnections { .. } => "cloudwatch:GetMetricStatistics",
+            Self::GetTemplate { .. } => "cloudformation:GetTemplate",
+            Self::UpdateStack { .. } => "cloudformation:UpdateStack",
+            Self::SetTerminationProtection { .. } => "cloudformation:UpdateTerminationProtection",
+            Self::DeleteStack { .. } => "cloudformation:DeleteStack",
             Self::AssumeRole { .. } => "sts:AssumeRole",
             Self::RegisterInstancesWithLoadBalancer { .. } => {
                 "elasticloadbalancing:RegisterInstancesWithLoadBalancer"
@@ -230,6 +288,14 @@ impl CloudCall {
             | Self::ModifyLoadBalancerAttributes { load_balancer, .. }
             | Self::DeleteLoadBalancer { load_balancer } => load_balancer.clone(),
             Self::DescribeStacks { prefix } => prefix.clone(),
+            Self::ListHostedZones { domain } => domain.clone(),
+            Self::ListRecords { zone } => zone.clone(),
+            Self::ReplaceRecord { zone, record, .. } => format!("{zone} {}", record.name),
+            Self::CountConnections { load_balancer, .. } => load_balancer.clone(),
+            Self::GetTemplate { stack }
+            | Self::UpdateStack { stack, .. }
+            | Self::SetTerminationProtection { stack, .. }
+            | Self::DeleteStack { stack } => stack.clone(),
             Self::AssumeRole { role_arn } => role_arn.clone(),
             Self::RegisterInstancesWithLoadBalancer {
                 load_balancer,
@@ -272,7 +338,15 @@ impl CloudCall {
             | Self::DescribeAutoScalingGroups { .. }
             | Self::DescribeLifecycleHooks { .. }
             | Self::DescribeStacks { .. }
+            | Self::ListHostedZones { .. }
+            | Self::ListRecords { .. }
+            | Self::CountConnections { .. }
+            | Self::GetTemplate { .. }
             | Self::AssumeRole { .. } => false,
+            Self::ReplaceRecord { .. }
+            | Self::UpdateStack { .. }
+            | Self::SetTerminationProtection { .. }
+            | Self::DeleteStack { .. } => true,
             Self::RegisterInstancesWithLoadBalancer { .. }
             | Self::DeregisterInstancesFromLoadBalancer { .. }
             | Self::ModifyLoadBalancerAttributes { .. }
@@ -317,6 +391,14 @@ pub enum CloudReply {
     Hooks(Vec<LifecycleHook>),
     /// To `DescribeStacks`, ordered by name.
     Stacks(Vec<Stack>),
+    /// To `ListHostedZones`.
+    Zones(Vec<HostedZone>),
+    /// To `ListRecords`.
+    Records(Vec<DnsRecord>),
+    /// To `CountConnections`.
+    Connections(u64),
+    /// To `GetTemplate`.
+    Template(String),
     /// To `AssumeRole`: the ARN that the role makes us.
     Identity(String),
     /// To every mutation.

@@ -2,16 +2,19 @@
 //! and chunk long lists.
 
 mod call;
+mod dns;
 mod groups;
 mod resource;
+mod stacks;
 
 use drover_step_api::Permit;
 
 pub use self::{
     call::{CloudCall, CloudReply},
     resource::{
-        AutoScalingGroup, Instance, InstanceHealth, LifecycleHook, LoadBalancer,
-        LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet, Tags, Vpc,
+        AutoScalingGroup, DnsRecord, HostedZone, Instance, InstanceHealth, LifecycleHook,
+        LoadBalancer, LoadBalancerAttributes, Route, RouteTable, SecurityGroup, Stack, Subnet,
+        Tags, Vpc,
     },
 };
 use crate::{

@@ -167,4 +167,34 @@ pub struct Stack {
     pub name: String,
     /// `CREATE_COMPLETE`, `UPDATE_IN_PROGRESS`, …
     pub status: String,
+    /// Whether it cannot be deleted before that is switched off.
+    #[serde(default)]
+    pub termination_protection: bool,
+}
+
+/// A hosted zone of Route 53.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostedZone {
+    /// `Z…`
+    pub id: String,
+    /// Its domain, without the dot at its end.
+    pub domain: String,
+    /// True when only the VPC asks it.
+    pub private: bool,
+}
+
+/// A record of a hosted zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// The name, without the dot at its end.
+    pub name: String,
+    /// `A`, `CNAME`, `TXT`, …
+    pub type_: String,
+    /// Seconds for which whoever asked may go on using the answer. An alias has those of what it points to: 60 for a load
+    /// balancer.
+    pub ttl: u32,
+    /// True when Route 53 answers with the addresses of what it points to.
+    pub alias: bool,
+    /// What it says; the DNS name that it points to when it is an alias.
+    pub values: Vec<String>,
 }

@@ -2,12 +2,12 @@
 
 use drover_ports::{
     CloudCall, CloudReply, Instance as PortInstance, InstanceHealth, LoadBalancer,
-    LoadBalancerAttributes, PortError, PortErrorKind, Reply, Stack, Tags,
+    LoadBalancerAttributes, PortError, PortErrorKind, Reply, Tags,
 };
 
 use drover_step_api::Timestamp;
 
-use super::{Done, groups};
+use super::{Done, dns, groups, stacks};
 use crate::{
     rules::{apps, ec2},
     state::{Cluster, Elb, Instance, InstanceState},
@@ -19,7 +19,7 @@ pub(super) fn call(
     action: &str,
     now: Timestamp,
 ) -> Result<Done, PortError> {
-    if let Some(reply) = read(cluster, call, action)? {
+    if let Some(reply) = read(cluster, call, action, now)? {
         return Ok(Done::read(Reply::Cloud(reply)));
     }
     let changed = change(cluster, call, action, now)?;
@@ -30,7 +30,7 @@ pub(super) fn call(
     })
 }
 
-fn not_found(action: &str, code: &str, what: &str) -> PortError {
+pub(super) fn not_found(action: &str, code: &str, what: &str) -> PortError {
     PortError::new(
         PortErrorKind::NotFound,
         action,
@@ -49,6 +49,7 @@ fn read(
     cluster: &Cluster,
     call: &CloudCall,
     action: &str,
+    now: Timestamp,
 ) -> Result<Option<CloudReply>, PortError> {
     let cloud = &cluster.cloud;
     let in_vpc = |vpc: &str| cloud.vpc.as_ref().is_some_and(|own| own.id == vpc);
@@ -119,17 +120,18 @@ fn read(
         CloudCall::DescribeLifecycleHooks { group } => {
             CloudReply::Hooks(groups::hooks(cluster, group, action)?)
         }
-        CloudCall::DescribeStacks { prefix } => CloudReply::Stacks(
-            cloud
-                .stacks
-                .iter()
-                .filter(|(name, _)| name.starts_with(prefix.as_str()))
-                .map(|(name, status)| Stack {
-                    name: name.clone(),
-                    status: status.clone(),
-                })
-                .collect(),
-        ),
+        CloudCall::DescribeStacks { prefix } => CloudReply::Stacks(stacks::list(cluster, prefix)),
+        CloudCall::GetTemplate { stack } => {
+            CloudReply::Template(stacks::template(cluster, stack, action)?)
+        }
+        CloudCall::ListHostedZones { domain } => CloudReply::Zones(dns::zones(cluster, domain)),
+        CloudCall::ListRecords { zone } => {
+            CloudReply::Records(dns::records(cluster, zone, action)?)
+        }
+        CloudCall::CountConnections {
+            load_balancer,
+            seconds,
+        } => CloudReply::Connections(dns::connections(cluster, load_balancer, *seconds, now)),
         CloudCall::AssumeRole { role_arn } => {
             if !cloud.capa_role_trusted || *role_arn != cluster.facts.capa_role_arn {
                 let why = format!("not authorized to perform sts:AssumeRole on {role_arn}");
@@ -268,6 +270,16 @@ fn change(
             // Deleting one that is not there succeeds.
             Ok(cluster.cloud.elbs.remove(load_balancer).is_some())
         }
+        CloudCall::ReplaceRecord { zone, seen, record } => {
+            dns::replace(cluster, zone, (seen, record), action, now)
+        }
+        CloudCall::UpdateStack { stack, template } => {
+            stacks::update(cluster, stack, template, action)
+        }
+        CloudCall::SetTerminationProtection { stack, enabled } => {
+            stacks::protect(cluster, stack, *enabled, action)
+        }
+        CloudCall::DeleteStack { stack } => stacks::delete(cluster, stack, action),
         CloudCall::SuspendProcesses { group, processes } => {
             processes_of(cluster, group, action, |suspended| {
                 processes.iter().fold(false, |changed, process| {

@@ -1,10 +1,12 @@
 //! What outside calls see and do: one file a port.
 
 mod cloud;
+mod dns;
 mod etcd;
 mod groups;
 mod kube;
 mod management;
+mod stacks;
 mod tokens;
 mod vault;
 mod workload;

@@ -10,29 +10,31 @@ use drover_step_api::Timestamp;
 use super::{Done, kube, tokens};
 use crate::{
     objects::Store,
-    rules::{api, apps, budgets, nodes},
-    state::{Cluster, NodeState, Status},
+    rules::{api, apps, budgets, cni, dns, nodes},
+    state::{Cluster, Elb, NodeState, Status},
 };
 
 /// The instance that a request through a door reaches.
 fn route(cluster: &Cluster, via: &Via, nth: u64) -> Result<String, String> {
-    let through = |name: String| {
-        let elb = cluster
-            .cloud
-            .elbs
-            .get(&name)
-            .ok_or_else(|| format!("load balancer {name} does not exist"))?;
+    let through = |elb: Option<&Elb>| {
+        let elb = elb.ok_or_else(|| "the load balancer does not exist".to_owned())?;
+        let name = &elb.name;
         let backends: Vec<&String> = elb.in_service().collect();
         let count = u64::try_from(backends.len()).unwrap_or(0);
         if count == 0 {
             return Err(format!("load balancer {name} has no backend in service"));
         }
-        let pick = cluster.chance.number("route", &name, nth) % count;
+        let pick = cluster.chance.number("route", name, nth) % count;
         Ok(backends[usize::try_from(pick).unwrap_or(0)].clone())
     };
     match via {
-        Via::OldName => through(names::api_load_balancer(&cluster.facts.id)),
-        Via::NewName => through(names::capa_load_balancer(&cluster.facts.id)),
+        Via::OldName => {
+            through(dns::target(cluster).and_then(|target| dns::load_balancer(cluster, target)))
+        }
+        Via::NewName => {
+            let name = names::capa_load_balancer(&cluster.facts.id);
+            through(cluster.cloud.elbs.get(&name))
+        }
         Via::Instance { id } => Ok(id.clone()),
     }
 }
@@ -127,10 +129,12 @@ pub(super) fn call(
             if changed {
                 cluster.etcd.revision += 1;
             }
-            if let (true, KubeCall::Delete { object, .. }) = (changed, call)
-                && object.gvk.kind == "Node"
-            {
-                nodes::forget(cluster, &object.name);
+            if let (true, KubeCall::Delete { object, .. }) = (changed, call) {
+                match object.gvk.kind.as_str() {
+                    "Node" => nodes::forget(cluster, &object.name),
+                    "Pod" => cni::pod_deleted(cluster, &object.name),
+                    _ => {}
+                }
             }
             return Ok(Done {
                 reply: Reply::Kube(reply),

@@ -56,6 +56,7 @@ fn objects(cluster: &mut Cluster, app: &App, start: Timestamp) {
         json!({
             "apiVersion": "apps/v1", "kind": kind, "metadata": metadata,
             "spec": {"replicas": app.replicas, "selector": selector},
+            "status": {"replicas": app.replicas, "readyReplicas": app.replicas},
         }),
         json!({
             "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata,

@@ -7,6 +7,7 @@ use drover_ports::{Route, RouteTable, SecurityGroup, Subnet, Tags, Vpc};
 use drover_step_api::Timestamp;
 use ipnet::Ipv4Net;
 
+use super::{dns, stacks};
 use crate::{
     chance::Chance,
     rules::ec2,
@@ -40,7 +41,8 @@ pub(super) fn of(vintage: &VintageCluster, facts: &Facts, chance: &Chance) -> Cl
     pools(&mut cloud, vintage, facts, chance);
     security_groups(&mut cloud, vintage, facts, chance);
     load_balancers(&mut cloud, vintage, facts, chance);
-    stacks(&mut cloud, vintage, facts);
+    stacks::add(&mut cloud, vintage, facts);
+    dns::add(&mut cloud, facts, chance);
     cloud
 }
 
@@ -324,18 +326,6 @@ pub(crate) fn elb_dns_name(facts: &Facts, chance: &Chance, name: &str) -> String
     let number = chance.below(2_000_000_000, "elb-dns", name);
     let suffix = facts.partition.api_suffix();
     format!("{name}-{number}.{}.elb.{suffix}", facts.region)
-}
-
-fn stacks(cloud: &mut Cloud, vintage: &VintageCluster, facts: &Facts) {
-    let mut add = |suffix: String| {
-        let name = format!("cluster-{}-{suffix}", facts.id);
-        cloud.stacks.insert(name, "UPDATE_COMPLETE".to_owned());
-    };
-    add(names::STACK_NETWORK.to_owned());
-    add(names::STACK_MASTERS.to_owned());
-    for pool in &vintage.pools {
-        add(format!("{}-{}", names::STACK_POOL, pool.id));
-    }
 }
 
 /// Starts masters and workers, in their groups and behind their load balancers.

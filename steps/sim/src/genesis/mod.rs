@@ -2,9 +2,12 @@
 
 mod apps;
 mod cloud;
+mod dns;
 mod facts;
 mod management;
 mod site;
+mod stacks;
+mod upkeep;
 mod workload;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,6 +18,7 @@ use serde_json::Value;
 
 pub(crate) use cloud::{elb_dns_name, security_groups_of, stack_tags};
 pub(crate) use site::Site;
+pub(crate) use stacks::template as stack_template;
 pub(crate) use workload::vintage_host;
 
 use crate::{
@@ -24,7 +28,7 @@ use crate::{
     faults::FaultKind,
     objects::Store,
     rules,
-    state::{Apps, Cluster, Etcd, NodeFaults, PodCidrs, Probes},
+    state::{Apps, Cluster, Cni, Etcd, NodeFaults, PodCidrs, Probes, Upkeep},
     timers::Timers,
 };
 
@@ -161,6 +165,8 @@ impl GenesisCluster {
             etcd: Etcd::default(),
             leases: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            upkeep: Upkeep::default(),
+            cni: Cni::default(),
             pod_cidrs: PodCidrs::default(),
             bootstraps: BTreeMap::new(),
             machines_made: 0,
@@ -185,6 +191,7 @@ impl GenesisCluster {
         cloud::start_instances(&mut cluster, vintage, start);
         workload::fill(&mut cluster, vintage, start);
         apps::fill(&mut cluster, start);
+        upkeep::fill(&mut cluster, start);
         rules::settle(&mut cluster, start);
         Ok(cluster)
     }

@@ -1,8 +1,9 @@
 //! Who serves the cluster's API, and what a request through each of its doors would see.
 
 use drover_model::names;
+use drover_step_api::Timestamp;
 
-use super::etcd;
+use super::{dns, etcd};
 use crate::{
     objects::Store,
     state::{Cluster, Elb, Host, Proc, Status, VINTAGE_REALM},
@@ -102,15 +103,27 @@ fn through(cluster: &Cluster, elb: &Elb, name: &str) -> Status {
     worst(backends.map(|id| for_customers(cluster, id, name)))
 }
 
-/// A request through the vintage name.
+/// A request through the vintage name, by somebody who has just asked what it points to.
 pub(crate) fn through_old_name(cluster: &Cluster) -> Status {
-    match cluster
-        .cloud
-        .elbs
-        .get(&names::api_load_balancer(&cluster.facts.id))
-    {
+    match dns::target(cluster) {
+        Some(target) => through_old_target(cluster, target),
+        None => Status::Down("the vintage name points to nothing".to_owned()),
+    }
+}
+
+/// A request through the vintage name by a customer, who may have asked a while ago.
+pub(crate) fn through_believed_old_name(cluster: &Cluster, now: Timestamp) -> Status {
+    let mut believed = dns::believed(cluster, now).peekable();
+    if believed.peek().is_none() {
+        return through_old_name(cluster);
+    }
+    worst(believed.map(|target| through_old_target(cluster, target)))
+}
+
+fn through_old_target(cluster: &Cluster, target: &str) -> Status {
+    match dns::load_balancer(cluster, target) {
         Some(elb) => through(cluster, elb, &cluster.facts.old_name),
-        None => Status::Down("the vintage load balancer is gone".to_owned()),
+        None => Status::Down("the load balancer behind the vintage name is gone".to_owned()),
     }
 }
 

@@ -77,7 +77,7 @@ fn kinds(cluster: &Cluster, kinds: &[&str]) -> Vec<Key> {
 }
 
 /// Everything in the VPC is gone.
-fn demolish(cluster: &mut Cluster, now: Timestamp, why: &str) {
+pub(super) fn demolish(cluster: &mut Cluster, now: Timestamp, why: &str) {
     cluster.accident(now, why);
     let ids: Vec<String> = cluster.cloud.instances.keys().cloned().collect();
     for id in ids {
@@ -91,6 +91,8 @@ fn demolish(cluster: &mut Cluster, now: Timestamp, why: &str) {
     cloud.elbs.clear();
     cloud.groups.clear();
     cloud.stacks.clear();
+    cloud.stack_details.clear();
+    cloud.zones.clear();
     cluster.demolished = true;
 }
 

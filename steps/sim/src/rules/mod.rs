@@ -5,21 +5,28 @@
 //! anything: it states a condition to [`Timers::hold`](crate::timers::Timers::hold) and acts when that has held long
 //! enough. So adding a rule is adding a function here.
 
+mod adoption;
 pub(crate) mod api;
 pub(crate) mod apps;
 pub(crate) mod asg;
+pub(crate) mod autoscaler;
 mod boot;
 pub(crate) mod budgets;
 mod cabpk;
 mod capa;
 pub(crate) mod capi;
+pub(crate) mod charts;
 mod cidr;
+pub(crate) mod cni;
 mod deletion;
+mod deployments;
+pub(crate) mod dns;
 pub(crate) mod ec2;
 mod elb;
 mod encryption;
 mod endpoints;
 pub(crate) mod etcd;
+pub(crate) mod gitops;
 mod healthcheck;
 mod hosts;
 mod jobs;
@@ -27,10 +34,11 @@ pub(crate) mod kcp;
 mod kubeadm;
 mod leases;
 mod machine_pools;
-mod migrator;
+pub(crate) mod migrator;
 pub(crate) mod nodes;
 mod operators;
 mod probes;
+pub(crate) mod stacks;
 pub(crate) mod static_pods;
 
 use drover_step_api::Timestamp;
@@ -43,8 +51,10 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 23] = [
+const RULES: [Rule; 31] = [
     ec2::run,
+    dns::run,
+    stacks::run,
     asg::run,
     healthcheck::run,
     hosts::run,
@@ -65,6 +75,12 @@ const RULES: [Rule; 23] = [
     capi::run,
     machine_pools::run,
     operators::run,
+    gitops::run,
+    deployments::run,
+    charts::run,
+    adoption::run,
+    cni::run,
+    autoscaler::run,
     deletion::run,
     deletion::run_capi,
 ];

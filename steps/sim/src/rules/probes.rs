@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drover_step_api::Timestamp;
 
-use super::{api, apps};
+use super::{api, apps, cni};
 use crate::state::{Cluster, Gap, ProbeName, Status};
 
 /// How long a request waits for an etcd without quorum or leader before its client calls that a failure.
@@ -14,10 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn look(cluster: &mut Cluster, now: Timestamp) {
     for probe in ProbeName::ALL {
         let status = match probe {
-            ProbeName::OldName => api::through_old_name(cluster),
+            ProbeName::OldName => api::through_believed_old_name(cluster, now),
             ProbeName::NewName => api::through_new_name(cluster),
             ProbeName::InCluster => api::in_cluster(cluster),
             ProbeName::Services => apps::services(cluster),
+            ProbeName::Pods => cni::between_pods(cluster),
         };
         record(cluster, probe, status, now);
     }

@@ -6,6 +6,8 @@ use drover_ports::{RouteTable, SecurityGroup, Subnet, Tags, Vpc};
 use drover_step_api::Timestamp;
 use ipnet::Ipv4Net;
 
+use super::{StackDetails, Zone};
+
 /// The cluster's part of AWS.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cloud {
@@ -18,6 +20,12 @@ pub(crate) struct Cloud {
     pub(crate) groups: BTreeMap<String, Group>,
     /// CloudFormation stacks: name and status.
     pub(crate) stacks: BTreeMap<String, String>,
+    /// What CloudFormation knows of stacks beside their status, by name.
+    pub(crate) stack_details: BTreeMap<String, StackDetails>,
+    /// Hosted zones of the cluster's vintage domain, the public one first.
+    pub(crate) zones: Vec<Zone>,
+    /// Until when somebody goes on using what a name used to point to, by DNS name.
+    pub(crate) lingering: BTreeMap<String, Timestamp>,
     /// Whether the role for CAPA exists and trusts the right identity.
     pub(crate) capa_role_trusted: bool,
     /// Addresses handed out, by subnet.

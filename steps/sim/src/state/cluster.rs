@@ -10,7 +10,7 @@ use drover_model::{Partition, Version};
 use drover_step_api::Timestamp;
 use serde_json::Value;
 
-use super::{Apps, Cloud, Etcd, Host, Probes};
+use super::{Apps, Cloud, Cni, Etcd, Host, Probes, Upkeep};
 use crate::{
     chance::Chance,
     keys::{ClusterKeys, Identities},
@@ -109,6 +109,10 @@ pub(crate) struct Cluster {
     pub(crate) leases: BTreeMap<&'static str, Lease>,
     /// Addresses behind the `kubernetes` service, by instance id.
     pub(crate) endpoints: BTreeMap<String, u16>,
+    /// Who keeps its objects as they should be.
+    pub(crate) upkeep: Upkeep,
+    /// The network of its pods.
+    pub(crate) cni: Cni,
     /// The pod CIDR allocator of the controller manager that leads.
     pub(crate) pod_cidrs: PodCidrs,
     /// By Machine.

@@ -17,14 +17,17 @@ pub enum ProbeName {
     InCluster,
     /// The customer's Services: one of them has no pod that serves.
     Services,
+    /// From a pod to a pod of another node.
+    Pods,
 }
 
 impl ProbeName {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::OldName,
         Self::NewName,
         Self::InCluster,
         Self::Services,
+        Self::Pods,
     ];
 
     pub(crate) fn word(self) -> &'static str {
@@ -33,6 +36,7 @@ impl ProbeName {
             Self::NewName => "new-name",
             Self::InCluster => "in-cluster",
             Self::Services => "services",
+            Self::Pods => "pods",
         }
     }
 }

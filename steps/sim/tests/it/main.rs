@@ -5,6 +5,7 @@
 mod by_hand;
 mod determinism;
 mod local;
+mod rules_around;
 mod rules_capi;
 mod rules_control_plane;
 mod rules_nodes;

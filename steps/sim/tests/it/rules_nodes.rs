@@ -16,7 +16,10 @@ fn pods(stage: &mut Stage, app: &str) -> Vec<Value> {
 }
 
 fn ready(stage: &mut Stage, app: &str) -> usize {
-    let ready = |pod: &&Value| pod["status"]["conditions"][0]["status"] == "True";
+    let ready = |pod: &&Value| {
+        pod["status"]["conditions"][0]["status"] == "True"
+            && pod["metadata"].get("deletionTimestamp").is_none()
+    };
     pods(stage, app).iter().filter(ready).count()
 }
 
@@ -50,15 +53,34 @@ fn cordon(stage: &mut Stage, nodes: &[ObjectRef], cordoned: bool) {
     }
 }
 
-fn group(stage: &mut Stage, stack: &str) -> AutoScalingGroup {
-    let tags = [("giantswarm.io/stack".to_owned(), stack.to_owned())].into();
+/// It would bring the cordoned pool another node.
+fn stop_the_autoscaler(stage: &mut Stage) {
+    let at = stage.workload(Via::OldName);
+    let kind = Gvk::of("apps/v1", "Deployment");
+    let autoscaler = ObjectRef::new(&kind, "kube-system", "cluster-autoscaler");
+    stage.patch(at, &autoscaler, json!({"spec": {"replicas": 0}}));
+    stage.wait(seconds(10));
+}
+
+fn master_groups(stage: &mut Stage) -> Vec<AutoScalingGroup> {
+    let tags = [("giantswarm.io/stack".to_owned(), "tccpn".to_owned())].into();
     match stage
         .cloud(CloudCall::DescribeAutoScalingGroups { tags })
         .unwrap()
     {
-        CloudReply::Groups(groups) => groups[0].clone(),
+        CloudReply::Groups(groups) => groups,
         other => panic!("{other:?}"),
     }
+}
+
+/// The instance of the node that a pod is on.
+fn instance_under(stage: &mut Stage, pod: &Value) -> String {
+    let node = pod["spec"]["nodeName"].as_str().unwrap();
+    let node = ObjectRef::new(&Gvk::of("v1", "Node"), "", node);
+    let at = stage.workload(Via::OldName);
+    let node = stage.find(at, &node).unwrap();
+    let provider = node["spec"]["providerID"].as_str().unwrap();
+    provider.rsplit('/').next().unwrap().to_owned()
 }
 
 #[test]
@@ -112,6 +134,7 @@ fn a_deletion_asks_no_budget_and_is_noted() {
 #[test]
 fn a_pod_that_fits_nowhere_waits() {
     let mut stage = Stage::sample();
+    stop_the_autoscaler(&mut stage);
     let nodes = workers(&mut stage);
     cordon(&mut stage, &nodes, true);
     let pod = pods(&mut stage, "web").remove(0);
@@ -153,8 +176,12 @@ fn a_volume_follows_its_pod_within_its_zone() {
 #[test]
 fn a_hook_holds_an_instance_up_and_its_group_stays_until_it_is_empty() {
     let mut stage = Stage::sample();
-    let master = group(&mut stage, "tccpn");
-    let instance = master.instances[0].clone();
+    let webhook = pods(&mut stage, "policy-webhook").remove(0);
+    let instance = instance_under(&mut stage, &webhook);
+    let mut groups = master_groups(&mut stage).into_iter();
+    let master = groups
+        .find(|group| group.instances.contains(&instance))
+        .unwrap();
     let end = CloudCall::TerminateInstanceInAutoScalingGroup {
         instance: instance.clone(),
         decrement: true,
@@ -173,11 +200,9 @@ fn a_hook_holds_an_instance_up_and_its_group_stays_until_it_is_empty() {
         "ScalingActivityInProgress"
     );
     stage.wait(minutes(10));
-    assert_eq!(
-        group(&mut stage, "tccpn").waiting,
-        std::slice::from_ref(&instance),
-        "it still runs"
-    );
+    let mut groups = master_groups(&mut stage).into_iter();
+    let waits = groups.find(|group| group.name == name).unwrap().waiting;
+    assert_eq!(waits, [instance.clone()], "it still runs");
     let delete = CloudCall::DeleteAutoScalingGroup {
         group: name.clone(),
     };
@@ -198,7 +223,8 @@ fn a_hook_holds_an_instance_up_and_its_group_stays_until_it_is_empty() {
         PortErrorKind::NotFound
     );
     stage.cloud(delete).unwrap();
-    assert_ne!(group(&mut stage, "tccpn").name, name);
+    let mut left = master_groups(&mut stage).into_iter();
+    assert!(left.all(|group| group.name != name));
     let accidents = stage.report().accidents;
     assert!(
         accidents

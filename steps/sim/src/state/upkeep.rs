@@ -1,0 +1,16 @@
+//! What keeps the cluster's objects as they should be, besides the operators.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::objects::Key;
+
+/// Objects as those who apply them have them. They never change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Upkeep {
+    /// The cluster's custom resources as they stand in Git, by the object by which Flux applies them.
+    pub(crate) git: Arc<Vec<(Key, Vec<(Key, Value)>)>>,
+    /// The Charts that app-operator makes in the cluster.
+    pub(crate) charts: Arc<Vec<(Key, Value)>>,
+}
