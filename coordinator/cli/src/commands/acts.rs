@@ -93,7 +93,8 @@ impl Session {
             | WorkflowCommand::Describe { .. }
             | WorkflowCommand::History { .. }
             | WorkflowCommand::Watch { .. }
-            | WorkflowCommand::Wait { .. } => unreachable!("the caller runs these"),
+            | WorkflowCommand::Wait { .. }
+            | WorkflowCommand::Output { .. } => unreachable!("the caller runs these"),
         };
         match (id, &target.query) {
             (Some(id), None) => self.act_on_one(&id, &act, &target).await,
