@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::support::{
     cluster::still_there,
     defaults::{RETRY, minutes, seconds, timeouts},
-    traffic,
+    looks, traffic,
 };
 
 /// See the module.
@@ -171,6 +171,13 @@ async fn target(ctx: &Context<Ports>, params: &Params) -> Result<String, StepErr
 
 /// The records that lead to the vintage API.
 async fn records(
+    ctx: &Context<Ports>,
+    params: &Params,
+) -> Result<Vec<(HostedZone, DnsRecord)>, StepError> {
+    looks::patient(ctx, "the records to be read", || read_records(ctx, params)).await
+}
+
+async fn read_records(
     ctx: &Context<Ports>,
     params: &Params,
 ) -> Result<Vec<(HostedZone, DnsRecord)>, StepError> {

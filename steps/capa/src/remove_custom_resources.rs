@@ -24,7 +24,7 @@ use crate::{
     support::{
         cluster::{annotation, name},
         defaults::{RETRY, minutes, timeouts},
-        gitops,
+        gitops, looks,
     },
 };
 
@@ -178,6 +178,10 @@ async fn delete_app_operator(ctx: &Context<Ports>, cluster: &str) -> Result<(), 
 
 /// All vintage objects of the cluster, children before what they belong to.
 async fn objects(ctx: &Context<Ports>, cluster: &str) -> Result<Vec<(Gvk, Value)>, StepError> {
+    looks::patient(ctx, "the objects to be read", || read_objects(ctx, cluster)).await
+}
+
+async fn read_objects(ctx: &Context<Ports>, cluster: &str) -> Result<Vec<(Gvk, Value)>, StepError> {
     let mc = ctx.ports().vintage_mc();
     let mut found = Vec::new();
     // The list begins with the cluster itself.

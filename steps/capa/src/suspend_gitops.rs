@@ -21,7 +21,7 @@ use crate::{
     support::{
         cluster::{annotation, still_there},
         defaults::{RETRY, minutes, timeouts},
-        gitops,
+        gitops, looks,
     },
 };
 
@@ -152,6 +152,13 @@ impl Step<Ports> for SuspendGitops {
 }
 
 async fn owners(ctx: &Context<Ports>, params: &Params) -> Result<Vec<ObjectRef>, StepError> {
+    looks::patient(ctx, "the owners of the objects to be read", || {
+        read_owners(ctx, params)
+    })
+    .await
+}
+
+async fn read_owners(ctx: &Context<Ports>, params: &Params) -> Result<Vec<ObjectRef>, StepError> {
     let mc = ctx.ports().vintage_mc();
     let mut objects = Vec::new();
     for gvk in kinds::vintage().iter().chain([&kinds::app()]) {

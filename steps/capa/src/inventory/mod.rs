@@ -13,13 +13,15 @@ mod read;
 use drover_model::ClusterPlan;
 use drover_ports::Ports;
 use drover_step_api::{
-    Class, Compensation, Context, Declaration, LossPolicy, Observed, Poll, Reach, Role, Step,
-    StepError,
+    Class, Compensation, Context, Declaration, LossPolicy, Observed, Reach, Role, Step, StepError,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::defaults::{RETRY, minutes, seconds, timeouts};
+use crate::support::{
+    defaults::{RETRY, minutes, timeouts},
+    looks,
+};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +89,10 @@ impl Step<Ports> for Inventory {
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<ClusterPlan, StepError> {
         // So many calls that one of them often fails for a moment; a plan is read in one piece.
-        let seen = ctx
-            .wait_until("the cluster to be read", seconds(5), minutes(3), || async {
-                Ok(Poll::Ready(read::everything(ctx, &params.cluster).await?))
-            })
-            .await?;
+        let seen = looks::patient(ctx, "the cluster to be read", || {
+            read::everything(ctx, &params.cluster)
+        })
+        .await?;
         assemble::plan(&params.installation, &seen)
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod control_plane;
 pub(crate) mod defaults;
 pub(crate) mod etcd;
 pub(crate) mod gitops;
+pub(crate) mod looks;
 pub(crate) mod node_jobs;
 pub(crate) mod replicas;
 pub(crate) mod secrets;

@@ -265,5 +265,5 @@ async fn a_cluster_that_its_customer_deletes_is_left_alone() {
     migration.until("preflight").await;
     migration.town.befall(&Fate::CustomerDeletes);
     let (step, code) = migration.gives_up().await;
-    assert_eq!((step.as_str(), code.as_str()), ("pause-operators", "gone"));
+    assert_eq!((step.as_str(), code.as_str()), ("suspend-gitops", "gone"));
 }

@@ -37,6 +37,7 @@ mod operators;
 mod probes;
 pub(crate) mod stacks;
 pub(crate) mod static_pods;
+mod upkeep;
 
 use drover_step_api::Timestamp;
 
@@ -48,7 +49,7 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 26] = [
     ec2::run,
     dns::run,
     stacks::run,
@@ -70,12 +71,9 @@ const RULES: [Rule; 29] = [
     kcp::run,
     capi::run,
     operators::run,
-    gitops::run,
-    deployments::run,
-    apps::run,
+    upkeep::run,
     adoption::run,
     cni::run,
-    autoscaler::run,
     deletion::run,
     deletion::run_capi,
 ];
