@@ -34,6 +34,8 @@ pub(crate) struct Store {
     /// Prefix of uids, so that two stores never share one.
     name: String,
     version: u64,
+    /// Counts whatever has changed, removals as well.
+    changes: u64,
 }
 
 impl Store {
@@ -42,7 +44,13 @@ impl Store {
             objects: BTreeMap::new(),
             name: name.into(),
             version: 0,
+            changes: 0,
         }
+    }
+
+    /// Differs from what it was when anything has changed since.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
@@ -122,6 +130,7 @@ impl Store {
 
     fn insert(&mut self, key: Key, mut value: Value, secret: Option<SecretData>, now: Timestamp) {
         self.version += 1;
+        self.changes += 1;
         tidy(&mut value);
         let metadata = &mut value["metadata"];
         metadata["uid"] = json!(format!("{}-{}", self.name, self.version));
@@ -222,6 +231,7 @@ impl Store {
 
     pub(super) fn touch(&mut self, key: &Key) {
         self.version += 1;
+        self.changes += 1;
         let version = self.version;
         if let Some(object) = self.objects.get_mut(key) {
             object.value["metadata"]["resourceVersion"] = json!(version.to_string());
@@ -247,6 +257,7 @@ impl Store {
     /// Removes an object whatever its finalizers say.
     pub(crate) fn remove(&mut self, key: &Key) {
         if let Some(gone) = self.objects.remove(key) {
+            self.changes += 1;
             self.collect_dependants(&gone.value["metadata"]["uid"]);
         }
     }

@@ -28,6 +28,10 @@ pub(crate) const FINALIZER: &str = "operatorkit.giantswarm.io/chart-operator-cha
 /// Annotation: chart-operator leaves the Chart alone.
 const PAUSED: &str = "chart-operator.giantswarm.io/paused";
 
+/// Names of their timers.
+pub(super) const OPERATOR: &str = "app-operator";
+pub(super) const INSTALLER: &str = "chart-operator";
+
 pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     remake(cluster, now) | uninstall(cluster, now)
 }
@@ -47,7 +51,7 @@ fn remake(cluster: &mut Cluster, now: Timestamp) -> bool {
         .iter()
         .any(|(key, _)| !realm.contains(key));
     let chance = &cluster.chance;
-    if !cluster.timers.hold("app-operator", "", missing, now, || {
+    if !cluster.timers.hold(OPERATOR, "", missing, now, || {
         chance.millis(60_000, 300_000, "app-operator", "")
     }) {
         return false;
@@ -77,9 +81,7 @@ fn uninstall(cluster: &mut Cluster, now: Timestamp) -> bool {
     let mut acted = false;
     for key in going {
         let timers = &mut cluster.timers;
-        if !timers.hold("chart-operator", &key.name, true, now, || {
-            Duration::from_secs(10)
-        }) {
+        if !timers.hold(INSTALLER, &key.name, true, now, || Duration::from_secs(10)) {
             continue;
         }
         acted = true;

@@ -10,6 +10,8 @@ use crate::{
     state::{Cluster, VINTAGE_REALM},
 };
 
+/// Name of its timers.
+pub(super) const TIMER: &str = "deployment";
 const ROLLS: Duration = Duration::from_secs(5);
 
 pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
@@ -21,10 +23,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     }
     let mut acted = false;
     for (workload, key, replicas) in behind {
-        if !cluster
-            .timers
-            .hold("deployment", &key.name, true, now, || ROLLS)
-        {
+        if !cluster.timers.hold(TIMER, &key.name, true, now, || ROLLS) {
             continue;
         }
         let store = if workload {

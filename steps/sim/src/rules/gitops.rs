@@ -8,6 +8,8 @@ use crate::{objects::Key, state::Cluster};
 
 /// Namespace of the objects by which Flux applies.
 pub(crate) const NAMESPACE: &str = "flux-giantswarm";
+/// Name of its timers.
+pub(super) const TIMER: &str = "flux";
 /// Flux looks again this often, milliseconds.
 const INTERVAL: (u64, u64) = (60_000, 600_000);
 
@@ -24,7 +26,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
                 .iter()
                 .any(|(key, wanted)| differs(cluster, key, wanted));
         let chance = &cluster.chance;
-        if cluster.timers.hold("flux", &owner.kind, drifted, now, || {
+        if cluster.timers.hold(TIMER, &owner.kind, drifted, now, || {
             chance.millis(INTERVAL.0, INTERVAL.1, "flux", &owner.kind)
         }) {
             apply(cluster, manifests, now);

@@ -40,6 +40,7 @@ mod operators;
 mod probes;
 pub(crate) mod stacks;
 pub(crate) mod static_pods;
+mod upkeep;
 
 use drover_step_api::Timestamp;
 
@@ -51,7 +52,7 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 31] = [
+const RULES: [Rule; 28] = [
     ec2::run,
     dns::run,
     stacks::run,
@@ -75,12 +76,9 @@ const RULES: [Rule; 31] = [
     capi::run,
     machine_pools::run,
     operators::run,
-    gitops::run,
-    deployments::run,
-    charts::run,
+    upkeep::run,
     adoption::run,
     cni::run,
-    autoscaler::run,
     deletion::run,
     deletion::run_capi,
 ];

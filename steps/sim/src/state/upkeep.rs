@@ -11,6 +11,8 @@ use crate::objects::Key;
 pub(crate) struct Upkeep {
     /// The cluster's custom resources as they stand in Git, by the object by which Flux applies them.
     pub(crate) git: Arc<Vec<(Key, Vec<(Key, Value)>)>>,
+    /// How often the stores had changed when nothing was left to do: nobody looks again before the next change.
+    pub(crate) at_rest: Option<(u64, u64)>,
     /// The Charts that app-operator makes in the cluster.
     pub(crate) charts: Arc<Vec<(Key, Value)>>,
 }
