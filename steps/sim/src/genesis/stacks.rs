@@ -1,7 +1,5 @@
 //! CloudFormation stacks as the vintage operator made them.
 
-use std::fmt::Write as _;
-
 use drover_model::{VintageCluster, names};
 
 use crate::state::{Cloud, Facts, StackDetails};
@@ -69,11 +67,9 @@ pub(crate) fn template(id: &str, stack: &str) -> String {
     };
     let mut text = "AWSTemplateFormatVersion: 2010-09-09\nResources:\n".to_owned();
     for (logical, type_) in resources {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
+        text.push_str(&format!(
             "  {logical}:\n    Type: {type_}\n    Properties:\n      Tags:\n      - Key: Name\n        Value: !Sub {id}-${{AWS::StackName}}\n"
-        );
+        ));
     }
     text
 }
