@@ -120,6 +120,8 @@ impl State {
                     suspended: list(&self.suspended),
                     load_balancers: Vec::new(),
                     tags: BTreeMap::new(),
+                    ending: Vec::new(),
+                    waiting: Vec::new(),
                 };
                 Ok((CloudReply::Groups(vec![group]), false))
             }
