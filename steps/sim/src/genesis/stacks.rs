@@ -69,11 +69,11 @@ pub(crate) fn template(id: &str, stack: &str) -> String {
     };
     let mut text = "AWSTemplateFormatVersion: 2010-09-09\nResources:\n".to_owned();
     for (logical, type_) in resources {
-        // Writing to a String cannot fail.
-        let _ = write!(
+        write!(
             text,
             "  {logical}:\n    Type: {type_}\n    Properties:\n      Tags:\n      - Key: Name\n        Value: !Sub {id}-${{AWS::StackName}}\n"
-        );
+        )
+        .expect("a String takes everything");
     }
     text
 }
