@@ -104,20 +104,16 @@ async fn a_single_master_is_a_warning() {
 async fn all_findings_are_told_at_once() {
     let town = Town::three_masters();
     for case in CASES {
-        if let (Unfit::World(befalls), "gitops" | "stacks" | "etcd-migrator") =
+        if let (Unfit::World(befalls), "gitops" | "stacks" | "node-cidrs") =
             (case.unfit, case.check)
         {
             befalls(&town).await;
         }
     }
     let found = look(&town, |_| {}).await;
-    for (severity, code) in [
-        (Severity::Blocker, "gitops-active"),
-        (Severity::Blocker, "stack-updates"),
-        (Severity::Warning, "etcd-migrator-there"),
-    ] {
-        let finding = (severity, code.to_owned());
-        assert!(found.contains(&finding), "{code}: {found:?}");
+    for code in ["gitops-active", "stack-updates", "node-cidr-mask"] {
+        let blocker = (Severity::Blocker, code.to_owned());
+        assert!(found.contains(&blocker), "{code}: {found:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! CloudFormation stacks as the vintage operator made them.
 
+use std::fmt::Write as _;
+
 use drover_model::{VintageCluster, names};
 
 use crate::state::{Cloud, Facts, StackDetails};
@@ -67,9 +69,11 @@ pub(crate) fn template(id: &str, stack: &str) -> String {
     };
     let mut text = "AWSTemplateFormatVersion: 2010-09-09\nResources:\n".to_owned();
     for (logical, type_) in resources {
-        text.push_str(&format!(
+        write!(
+            text,
             "  {logical}:\n    Type: {type_}\n    Properties:\n      Tags:\n      - Key: Name\n        Value: !Sub {id}-${{AWS::StackName}}\n"
-        ));
+        )
+        .expect("a String takes everything");
     }
     text
 }
