@@ -184,6 +184,8 @@ async fn groups_tell_what_is_suspended() {
         suspended: vec!["Launch".to_owned(), "Terminate".to_owned()],
         load_balancers: vec!["c0001-api".to_owned()],
         tags: tags(&[("a", "b")]),
+        ending: Vec::new(),
+        waiting: Vec::new(),
     };
     let reply = aws.call("c0001", call).await.unwrap();
     assert_eq!(reply, CloudReply::Groups(vec![group]));
