@@ -1,6 +1,6 @@
 //! `vintage.give_back/1`: what was held for the time of the migration is given back.
 //!
-//! * Effect: cluster-autoscaler has as many pods as before; whatever Flux applied the vintage objects by carries a note that says
+//! * Effect: cluster-autoscaler has as many pods as before, whichever workflow took them; whatever Flux applied the vintage objects by carries a note that says
 //!   what has to change before it may be resumed.
 //! * Idempotency: who runs and what carries its note is left alone.
 //! * Compensation: roll forward.
@@ -21,7 +21,7 @@ use crate::{
     support::{
         cluster::annotation,
         defaults::{RETRY, minutes, timeouts},
-        replicas::{self, Stand},
+        replicas,
     },
     suspend_gitops::Applier,
 };
@@ -87,7 +87,13 @@ impl Step<Ports> for GiveBack {
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
         let workload = ctx.ports().workload(&params.cluster, Via::NewName);
-        replicas::start_again(ctx, &workload, &autoscaler(), "start-again").await?;
+        let autoscaler = autoscaler();
+        if let Some(found) = workload.find(&autoscaler).await?
+            && replicas::is_held(Some(&found))
+        {
+            let deployment = (&autoscaler, &found);
+            replicas::give_pods(ctx, &workload, deployment, "start-again").await?;
+        }
         for owner in without_note(ctx, params).await? {
             let item = format!("{}/{}", owner.gvk.kind, owner.name);
             let patch = json!({"metadata": {"annotations": {NOTE: note(&params.cluster)}}});
@@ -105,7 +111,7 @@ impl Step<Ports> for GiveBack {
     ) -> Result<Observed<Output>, StepError> {
         let workload = ctx.ports().workload(&params.cluster, Via::NewName);
         let found = workload.find(&autoscaler()).await?;
-        let held = replicas::stand(ctx, found.as_ref()) == Stand::Stopped;
+        let held = replicas::is_held(found.as_ref());
         let without = without_note(ctx, params).await?.len();
         let noted = params.suspended.len() - without;
         Ok(match (held, without) {

@@ -135,24 +135,24 @@ impl Step<Ports> for QuiesceApps {
         let Some(kept) = kept(ctx, params).await? else {
             return Ok(Observed::NotDone);
         };
-        let left = charts(&workload(ctx, params)).await?;
+        let workload = workload(ctx, params);
+        let left = charts(&workload).await?;
+        let job = workload.find(&job()).await?;
         let operator = ctx.ports().vintage_mc().find(&app_operator(params)).await?;
         let stands = replicas::stand(ctx, operator.as_ref());
-        Ok(if left.is_empty() && stands != Stand::Runs {
-            Observed::Done(output(ctx, params, &kept))
-        } else {
-            Observed::Partial
-        })
+        Ok(
+            if left.is_empty() && job.is_none() && stands != Stand::Runs {
+                Observed::Done(output(ctx, params, &kept))
+            } else {
+                Observed::Partial
+            },
+        )
     }
 
     async fn compensate(&self, ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
         let workload = workload(ctx, params);
         for chart in kept(ctx, params).await?.unwrap_or_default() {
-            let reference = reference(&name(&chart));
-            if workload.find(&reference).await?.is_none() {
-                let permit = ctx.permit_for("make-chart", &reference.name).await?;
-                workload.create(permit, chart).await?;
-            }
+            put_back(ctx, &workload, chart).await?;
         }
         let mc = ctx.ports().vintage_mc();
         replicas::start_again(ctx, &mc, &app_operator(params), "start-again").await
@@ -268,8 +268,36 @@ async fn remove(ctx: &Context<Ports>, workload: &Kube, chart: &str) -> Result<()
     Ok(workload.delete_seen(permit, &reference, &seen).await?)
 }
 
+/// The Chart as it was: made again, or given back what keeps chart-operator at it.
+async fn put_back(ctx: &Context<Ports>, workload: &Kube, chart: Value) -> Result<(), StepError> {
+    let reference = reference(&name(&chart));
+    let paused = |chart: &Value| chart["metadata"]["annotations"][CHART_PAUSED].clone();
+    match workload.find(&reference).await? {
+        None => {
+            let permit = ctx.permit_for("make-chart", &reference.name).await?;
+            workload.create(permit, chart).await?;
+        }
+        Some(found) if paused(&found) != paused(&chart) => {
+            let patch = json!({"metadata": {
+                "annotations": {CHART_PAUSED: paused(&chart)},
+                "finalizers": chart["metadata"]["finalizers"],
+            }});
+            let permit = ctx.permit_for("make-chart", &reference.name).await?;
+            workload
+                .merge_patch(permit, &reference, patch, None)
+                .await?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn job() -> ObjectRef {
+    ObjectRef::new(&kinds::job(), "kube-system", MIGRATOR)
+}
+
 async fn remove_job(ctx: &Context<Ports>, workload: &Kube) -> Result<(), StepError> {
-    let job = ObjectRef::new(&kinds::job(), "kube-system", MIGRATOR);
+    let job = job();
     if let Some(seen) = workload.find(&job).await? {
         let permit = ctx.permit_for("delete-job", MIGRATOR).await?;
         workload.delete_seen(permit, &job, &seen).await?;

@@ -16,7 +16,7 @@ use crate::{
     hand_over_dns::still_used,
     support::{
         cluster::still_there,
-        defaults::{RETRY, minutes, seconds, timeouts},
+        defaults::{RETRY, minutes, timeouts},
     },
 };
 
@@ -42,8 +42,8 @@ pub struct Output {
     pub retired: Vec<String>,
 }
 
-/// As long as connections may drain.
-const DRAINING: std::time::Duration = seconds(300);
+/// As long as connections may drain, minutes.
+const DRAINING: u64 = 5;
 
 impl Step<Ports> for RetireApiLoadBalancers {
     type Params = Params;
@@ -94,7 +94,10 @@ impl Step<Ports> for RetireApiLoadBalancers {
             drains = true;
         }
         if drains {
-            ctx.sleep(DRAINING).await?;
+            for minute in 0..DRAINING {
+                ctx.progress(minute, DRAINING, "minutes for connections to end");
+                ctx.sleep(minutes(1)).await?;
+            }
         }
         for found in there {
             let permit = ctx.permit_for("delete", &found.name).await?;

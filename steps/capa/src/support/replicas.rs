@@ -87,13 +87,30 @@ pub(crate) async fn start_again(
     deployment: &ObjectRef,
     effect: &str,
 ) -> Result<(), StepError> {
-    let Some(found) = kube.find(deployment).await? else {
-        return Ok(());
-    };
-    if !is_ours(ctx, &found) {
-        return Ok(());
+    match kube.find(deployment).await? {
+        Some(found) if is_ours(ctx, &found) => {
+            give_pods(ctx, kube, (deployment, &found), effect).await
+        }
+        _ => Ok(()),
     }
-    let before = annotation(&found, REPLICAS).and_then(|text| text.parse::<u64>().ok());
+}
+
+/// Whether a migration took a Deployment's pods, whichever it was.
+pub(crate) fn is_held(found: Option<&Value>) -> bool {
+    found.is_some_and(|found| annotation(found, REPLICAS).is_some())
+}
+
+/// Gives a Deployment as it was found its pods back under `effect`.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn give_pods(
+    ctx: &Context<Ports>,
+    kube: &Kube,
+    (deployment, found): (&ObjectRef, &Value),
+    effect: &str,
+) -> Result<(), StepError> {
+    let before = annotation(found, REPLICAS).and_then(|text| text.parse::<u64>().ok());
     let patch = json!({
         "metadata": {"annotations": {REPLICAS: null, names::MIGRATION: null}},
         "spec": {"replicas": before.unwrap_or(1)},
