@@ -1,7 +1,7 @@
 //! `vintage.give_back/1`: what was held for the time of the migration is given back.
 //!
-//! * Effect: cluster-autoscaler has as many pods as before, whichever workflow took them; whatever Flux applied the vintage objects by carries a note that says
-//!   what has to change before it may be resumed.
+//! * Effect: cluster-autoscaler has as many pods as before, whichever workflow took them; whatever Flux applied the vintage
+//!   objects by carries a note that says what has to change before it may be resumed.
 //! * Idempotency: who runs and what carries its note is left alone.
 //! * Compensation: roll forward.
 //!
