@@ -214,17 +214,22 @@ pub(super) async fn cover(
 ) -> Result<(), StepError> {
     for _ in zones {
         let seen = look::look(ctx, params).await?;
-        let ready = seen.ready();
-        let covered = |zone: &String| {
-            let mut new = seen.new.iter();
-            new.any(|node| node.ready && node.zone == *zone)
-        };
-        if ready >= most || zones.iter().all(|zone| zone.is_empty() || covered(zone)) {
+        if covers(&seen, zones, most) {
             break;
         }
+        let ready = seen.ready();
         at_least_one_more(ctx, params, ready, ready + 1).await?;
     }
     Ok(())
+}
+
+/// True when every zone has a node that takes pods, or the pool may have no more.
+pub(super) fn covers(seen: &Seen, zones: &BTreeSet<String>, most: u32) -> bool {
+    let covered = |zone: &String| {
+        let mut new = seen.new.iter();
+        new.any(|node| node.ready && node.zone == *zone)
+    };
+    seen.ready() >= most || zones.iter().all(|zone| zone.is_empty() || covered(zone))
 }
 
 /// Gives the pool the lower bound that it had as a vintage pool, and waits until it has so many nodes.

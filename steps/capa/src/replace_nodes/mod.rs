@@ -85,6 +85,13 @@ struct Begun {
     zones: BTreeSet<String>,
 }
 
+impl Begun {
+    /// Most nodes that the pool may have.
+    fn most(&self, params: &Params) -> u32 {
+        params.pool.max.max(self.old)
+    }
+}
+
 /// Auto Scaling may not bring back what goes.
 const LAUNCH: &str = "Launch";
 
@@ -164,7 +171,7 @@ impl Step<Ports> for ReplaceNodes {
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
         let begun = begin(ctx, params).await?;
         let total = u64::from(begun.old);
-        let most = params.pool.max.max(begun.old);
+        let most = begun.most(params);
         let goal = (begun.old + begun.new).max(params.pool.min).min(most);
         loop {
             let seen = look::look(ctx, params).await?;
@@ -201,13 +208,23 @@ impl Step<Ports> for ReplaceNodes {
         let least = grow::least(ctx, params).await?;
         let held = groups.iter().all(is_held);
         let empty = groups.iter().all(|group| group.instances.is_empty());
-        Ok(if held && empty && least == Some(params.pool.min) {
-            Observed::Done(params.output())
-        } else if groups.iter().any(is_held) {
-            Observed::Partial
-        } else {
-            Observed::NotDone
-        })
+        // A pool may have its own lower bound by chance, while a zone still has no new node.
+        let covers = match ctx.restored::<Begun>() {
+            Some(begun) if held && empty => {
+                let seen = look::look(ctx, params).await?;
+                grow::covers(&seen, &begun.zones, begun.most(params))
+            }
+            _ => true,
+        };
+        Ok(
+            if held && empty && covers && least == Some(params.pool.min) {
+                Observed::Done(params.output())
+            } else if groups.iter().any(is_held) {
+                Observed::Partial
+            } else {
+                Observed::NotDone
+            },
+        )
     }
 }
 
