@@ -111,7 +111,7 @@ async fn all_findings_are_told_at_once() {
         }
     }
     let found = look(&town, |_| {}).await;
-    for code in ["gitops-active", "stack-updates", "node-cidr-mask"] {
+    for code in ["gitops-active", "stack-updates", "node-cidrs-overlap"] {
         let blocker = (Severity::Blocker, code.to_owned());
         assert!(found.contains(&blocker), "{code}: {found:?}");
     }
