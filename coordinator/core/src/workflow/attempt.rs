@@ -392,7 +392,9 @@ pub(super) fn lost(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: Arc<
         Some(StopReason::ScheduleToClose) => give_up(turn.workflow, index),
         Some(StopReason::SpanEnded | StopReason::StartToClose | StopReason::Heartbeat) | None => {
             let allowed = turn.workflow.plan.nodes[index].retry.maximum_losses;
-            if step.losses < allowed {
+            // A guard lives as long as its span, however many workers that takes.
+            let lives_on = turn.workflow.plan.is_guard(index) && !step.backward;
+            if lives_on || step.losses < allowed {
                 Next::Retry { at: turn.env.now }
             } else {
                 give_up(turn.workflow, index)

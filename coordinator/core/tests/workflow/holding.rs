@@ -85,6 +85,18 @@ fn a_step_waits_until_its_guards_run_and_the_guard_ends_after_its_span() {
 }
 
 #[test]
+fn a_guard_outlives_any_number_of_workers() {
+    let mut bench = Bench::start(CRITICAL);
+    bench.run("a");
+    // A step may be lost twice.
+    for _ in 0..5 {
+        bench.begin("g");
+        bench.lose("g");
+    }
+    assert_eq!(bench.wanted(), ["g"]);
+}
+
+#[test]
 fn a_guard_that_hangs_when_its_span_ends_is_not_waited_for() {
     let mut bench = Bench::start(CRITICAL);
     bench.run("a");
