@@ -48,6 +48,10 @@ fn normalized(ledger: &Path, report: &Report) -> anyhow::Result<String> {
         if step.starts_with("keep-") || entry["outcome"] != "ok" {
             continue;
         }
+        // Whoever comes first puts the new node behind the load balancers: this step, or the guard beside it.
+        if effect == "register-node" {
+            continue;
+        }
         let line = format!("{step} {} {effect}", word("action"));
         if lines.last() != Some(&line) {
             lines.push(line);
