@@ -107,7 +107,7 @@ fn an_output_that_its_schema_does_not_describe_is_found() {
 
 #[test]
 fn an_output_over_its_limit_is_found() {
-    let large = || "x".repeat(300_000);
+    let large = || "x".repeat(drover_step_api::OUTPUT_BYTES_MAX);
     assert_found(&walk(large, &[], &[]), Round::Twice, Rule::TooLarge);
 }
 
