@@ -4,10 +4,12 @@
 //! [`Definition::validate`] finds every problem of its meaning against the declared step kinds. A workflow pins the
 //! definition and the declarations it was started with ([`crate::plan::Plan`]), so neither can change under it.
 
+mod draft;
 mod for_each;
 mod parse;
 mod reader;
 mod span;
+mod steps;
 mod validate;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
