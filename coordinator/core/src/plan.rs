@@ -50,7 +50,7 @@ pub struct Plan {
     /// The items that are known, in the order in which they became known.
     pub items: Vec<KnownItems>,
     /// For each `forEach` what the steps of one item are held to.
-    bodies: HashMap<usize, Vec<PlanNode>>,
+    bodies: Arc<HashMap<usize, Vec<PlanNode>>>,
     index: HashMap<String, usize>,
     order: Order,
     input: Arc<Validator>,
@@ -147,7 +147,7 @@ impl Plan {
             nodes,
             critical,
             items: Vec::new(),
-            bodies,
+            bodies: Arc::new(bodies),
             index,
             order,
             input: Arc::new(input),
@@ -184,7 +184,7 @@ impl Plan {
             nodes,
             critical: self.critical.clone(),
             items: known,
-            bodies: self.bodies.clone(),
+            bodies: Arc::clone(&self.bodies),
             input: Arc::clone(&self.input),
         })
     }
