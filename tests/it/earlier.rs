@@ -1,7 +1,7 @@
 //! Data folders and backups that earlier builds wrote: they open, every chain holds, and their workflows go on.
 //!
-//! `tests/fixtures/VERSION/` is never changed once VERSION is released. At a release its own fixture is made with
-//! `cargo test -p system-tests --test it -- --ignored make_the_fixture_of_this_version`.
+//! `tests/fixtures/VERSION/` is never changed once VERSION is released. Every run makes a fixture of this version in a
+//! temporary folder and opens it; at a release `MAKE_FIXTURE=1 cargo test -p system-tests --test it earlier` keeps it.
 
 use std::{fs, path::Path};
 
@@ -49,8 +49,22 @@ async fn approve(client: &mut Client, id: &str) {
 }
 
 #[tokio::test]
-#[ignore = "writes tests/fixtures; run at a release"]
-async fn make_the_fixture_of_this_version() {
+async fn the_fixture_of_this_version_opens_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join(env!("CARGO_PKG_VERSION"));
+    make(&made).await;
+    opens_and_goes_on(&made).await;
+    if std::env::var_os("MAKE_FIXTURE").is_some() {
+        let to = fixture::root().join(env!("CARGO_PKG_VERSION"));
+        if to.exists() {
+            fs::remove_dir_all(&to).unwrap();
+        }
+        fixture::copy(&made, &to);
+    }
+}
+
+/// A data folder, a backup, and the histories that were printed of it.
+async fn make(to: &Path) {
     let mut coordinator = Coordinator::start().await;
     let world = World::default();
     let mut worker = ToyWorker::start("w1", coordinator.address, &world).await;
@@ -77,10 +91,6 @@ async fn make_the_fixture_of_this_version() {
     let act = Client::act("unwinding");
     client.workflows.cancel_workflow(act).await.unwrap();
 
-    let to = fixture::root().join(env!("CARGO_PKG_VERSION"));
-    if to.exists() {
-        fs::remove_dir_all(&to).unwrap();
-    }
     fs::create_dir_all(to.join("histories")).unwrap();
     for (id, _) in WORKFLOWS {
         let history = client.history(id).await;
@@ -135,14 +145,18 @@ async fn a_data_folder_of_every_earlier_version_opens_and_goes_on() {
     let fixtures = fixture::all();
     assert!(!fixtures.is_empty());
     for folder in fixtures {
-        let fill = |data: &Path| fixture::copy(&folder.join("data"), data);
-        let coordinator = Coordinator::on_folder(fill).await;
-        let mut client = coordinator.client().await;
-        stands_as_it_did(&mut client, &folder, false).await;
-        goes_on(&coordinator, &mut client, &["paused"]).await;
-        let again = client.try_start("completed", &serde_json::json!({})).await;
-        assert!(!again.unwrap().created, "the id is known");
+        opens_and_goes_on(&folder).await;
     }
+}
+
+async fn opens_and_goes_on(folder: &Path) {
+    let fill = |data: &Path| fixture::copy(&folder.join("data"), data);
+    let coordinator = Coordinator::on_folder(fill).await;
+    let mut client = coordinator.client().await;
+    stands_as_it_did(&mut client, folder, false).await;
+    goes_on(&coordinator, &mut client, &["paused"]).await;
+    let again = client.try_start("completed", &serde_json::json!({})).await;
+    assert!(!again.unwrap().created, "the id is known");
 }
 
 #[tokio::test]
