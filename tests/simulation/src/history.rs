@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use drover_core::{stream::StreamId, view};
+use drover_core::{stream::StreamId, time::Timestamp, view};
 use drover_proto::v1;
 use drover_step_api::Fence;
 
@@ -150,72 +150,54 @@ pub struct SeenStep {
     pub error: String,
 }
 
+/// What was shown, as it travelled.
 impl From<&v1::Workflow> for Seen {
     fn from(workflow: &v1::Workflow) -> Self {
+        let micros = |at: Option<prost_types::Timestamp>| {
+            at.map(|at| at.seconds * 1_000_000 + i64::from(at.nanos) / 1_000)
+        };
         let step = |step: &v1::Step| SeenStep {
             id: step.id.clone(),
             attempt: step.attempt,
             fence: step.fence.clone(),
             times: [step.scheduled_at, step.started_at, step.ended_at].map(micros),
-            error: step
-                .last_error
-                .as_ref()
-                .map_or_else(String::new, |error| error.code.clone()),
+            error: code(step.last_error.as_ref().map(|error| &error.code)),
         };
+        let steps = workflow.steps.iter().chain(&workflow.guards);
         Self {
             workflow: workflow.id.clone(),
             head: workflow.head,
             times: [workflow.created_at, workflow.started_at, workflow.ended_at].map(micros),
             pivot_passed: workflow.pivot_passed,
-            steps: workflow
-                .steps
-                .iter()
-                .chain(&workflow.guards)
-                .map(step)
-                .collect(),
+            steps: steps.map(step).collect(),
         }
     }
 }
 
+/// What events fold to.
 impl From<&view::Workflow> for Seen {
     fn from(workflow: &view::Workflow) -> Self {
-        let micros = |at: Option<drover_core::time::Timestamp>| at.map(|at| at.0);
+        let micros = |at: Option<Timestamp>| at.map(|at| at.0);
         let step = |step: &view::Step| SeenStep {
             id: step.id.clone(),
             attempt: step.attempt,
             fence: step.fence.clone(),
             times: [step.scheduled_at, step.started_at, step.ended_at].map(micros),
-            error: step
-                .last_error
-                .as_ref()
-                .map_or_else(String::new, |error| error.code.clone()),
+            error: code(step.last_error.as_ref().map(|error| &error.code)),
         };
+        let steps = workflow.steps.iter().chain(&workflow.guards);
         Self {
             workflow: workflow.id.clone(),
             head: workflow.head,
             times: [workflow.created_at, workflow.started_at, workflow.ended_at].map(micros),
             pivot_passed: workflow.pivot_passed,
-            steps: workflow
-                .steps
-                .iter()
-                .chain(&workflow.guards)
-                .map(step)
-                .collect(),
+            steps: steps.map(step).collect(),
         }
     }
 }
 
-fn micros<T: Into<Wire>>(at: Option<T>) -> Option<i64> {
-    at.map(|at| at.into().0)
-}
-
-/// Microseconds of a time on the wire.
-struct Wire(i64);
-
-impl From<prost_types::Timestamp> for Wire {
-    fn from(at: prost_types::Timestamp) -> Self {
-        Self(at.seconds * 1_000_000 + i64::from(at.nanos) / 1_000)
-    }
+fn code(error: Option<&String>) -> String {
+    error.cloned().unwrap_or_default()
 }
 
 /// Takes notes; cheap to clone.
