@@ -64,6 +64,7 @@ impl SledStore {
         let lock = lock(folder)?;
         check_format(folder)?;
         let path = folder.join("db");
+        await_the_store_before(&path.join("db"))?;
         let failed = |what| move |source: sled::Error| failed(folder, what, source);
         let db = sled::Config::new()
             .path(&path)
@@ -187,6 +188,18 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
             folder: folder.display().to_string(),
         }),
         Err(fs::TryLockError::Error(source)) => Err(file_error(&path, "lock it", source)),
+    }
+}
+
+/// Waits until sled's threads of a store that this process has closed have let go of its log: they may hold it, and with it
+/// sled's own lock, for a moment longer than the store is there. Nobody else can have it, because the folder is locked.
+fn await_the_store_before(log: &Path) -> Result<(), StoreError> {
+    match File::open(log) {
+        Ok(file) => file
+            .lock()
+            .map_err(|source| file_error(log, "lock sled's log", source)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(file_error(log, "open sled's log", source)),
     }
 }
 
