@@ -95,7 +95,8 @@ pub struct RetryPolicy {
     pub backoff_coefficient: f64,
     /// Failed attempts before the step pauses for an operator.
     pub maximum_attempts: u32,
-    /// Attempts lost with their worker before the step pauses for an operator.
+    /// Attempts lost with their worker in a row before the step pauses for an operator. One that ran for ten minutes
+    /// begins the row anew.
     pub maximum_losses: u32,
 }
 

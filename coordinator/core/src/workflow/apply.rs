@@ -382,7 +382,7 @@ impl Step {
             Body::AttemptLost { fence, then, .. } => {
                 self.expect(&[Running], event);
                 self.lease_of(*fence);
-                self.losses += 1;
+                self.losses = self.losses_with(event.at);
                 self.observe_first = true;
                 self.follow(*then, event.at);
             }

@@ -394,7 +394,7 @@ pub(super) fn lost(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: Arc<
             let allowed = turn.workflow.plan.nodes[index].retry.maximum_losses;
             // A guard lives as long as its span, however many workers that takes.
             let lives_on = turn.workflow.plan.is_guard(index) && !step.backward;
-            if lives_on || step.losses < allowed {
+            if lives_on || step.losses_with(turn.env.now) <= allowed {
                 Next::Retry { at: turn.env.now }
             } else {
                 give_up(turn.workflow, index)

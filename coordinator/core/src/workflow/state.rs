@@ -115,7 +115,7 @@ pub struct Step {
     pub attempt: u32,
     /// Attempts of this round that failed by themselves.
     pub failures: u32,
-    /// Attempts of this round that were lost with their worker.
+    /// Attempts of this round that were lost with their worker, in a row: see [`Step::losses_with`].
     pub losses: u32,
     /// Attempts that were acked, of the forward direction.
     pub acked: u32,
@@ -236,6 +236,19 @@ pub struct Lease {
     pub checkpoint: u64,
     /// Code of the violation that was recorded last.
     pub violation: Option<String>,
+}
+
+/// An attempt that ran as long as this is not what ended its worker.
+const NOT_TO_BLAME: Duration = Duration::from_secs(10 * 60);
+
+impl Step {
+    /// Losses in a row when the attempt under way is lost now. What is counted are workers that end soon after they began
+    /// it; a step that waits for an hour meets many a roll-out, and each of them took nothing from it.
+    pub(super) fn losses_with(&self, now: Timestamp) -> u32 {
+        let acked_at = self.lease.as_ref().and_then(|lease| lease.acked_at);
+        let ran_long = acked_at.is_some_and(|at| now.since(at) >= NOT_TO_BLAME);
+        if ran_long { 1 } else { self.losses + 1 }
+    }
 }
 
 impl Workflow {

@@ -114,6 +114,27 @@ fn a_lost_attempt_is_observed_first_and_counts_by_itself() {
 }
 
 #[test]
+fn losses_count_in_a_row_and_an_attempt_that_ran_long_begins_the_row_anew() {
+    let mut bench = Bench::start(LINE);
+    for ran in [1, 1, 11, 1, 11] {
+        bench.begin("a");
+        bench.after(Duration::from_secs(ran * 60));
+        bench.lose("a");
+    }
+    assert_eq!(bench.workflow.steps[0].losses, 1);
+    assert_eq!(
+        bench.wanted(),
+        ["a"],
+        "no three were lost soon after they began"
+    );
+    bench.begin("a");
+    bench.lose("a");
+    bench.begin("a");
+    bench.lose("a");
+    assert_eq!(bench.phase("a"), Phase::Paused);
+}
+
+#[test]
 fn a_lost_offer_that_was_never_acked_is_no_loss() {
     let mut bench = Bench::start(LINE);
     bench.lease("a");
