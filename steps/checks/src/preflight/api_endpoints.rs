@@ -4,12 +4,18 @@
 use drover_ports::{ObjectRef, Via};
 
 use super::{Findings, Look, blocker};
-use crate::kinds;
+use crate::{insist::again_while, kinds};
 
 pub(super) async fn check(look: &Look<'_>) -> Findings {
     let plan = look.plan;
     let mut found = Vec::new();
-    let probe = look.ports().probe(&plan.id).api(Via::OldName).await?;
+    let prober = look.ports().probe(&plan.id);
+    let probe = again_while(
+        look.ctx,
+        || prober.api(Via::OldName),
+        |answer| answer.as_ref().is_ok_and(|probe| !probe.ok),
+    )
+    .await??;
     if !probe.ok {
         found.push(blocker(
             "old-name-silent",

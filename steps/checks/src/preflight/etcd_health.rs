@@ -1,17 +1,15 @@
 //! etcd is whole, quiet, and small enough.
 
-use drover_ports::PortErrorKind;
-
 use super::{Findings, Look, blocker};
-use crate::insist::insist;
+use crate::insist::{insist, is_silence};
 
 pub(super) async fn check(look: &Look<'_>) -> Findings {
     let plan = look.plan;
     let etcd = look.ports().etcd(&plan.id);
     let mut found = Vec::new();
-    let members = match etcd.member_list().await {
+    let members = match insist(look.ctx, || etcd.member_list()).await? {
         Ok(members) => members,
-        Err(error) if error.kind == PortErrorKind::Unavailable => {
+        Err(error) if is_silence(&error) => {
             return Ok(vec![blocker(
                 "etcd-unavailable",
                 format!("etcd does not answer: {}", error.message),
@@ -34,7 +32,7 @@ pub(super) async fn check(look: &Look<'_>) -> Findings {
     for member in &members {
         let status = match insist(look.ctx, || etcd.status(&member.name)).await? {
             Ok(status) => status,
-            Err(error) if error.kind == PortErrorKind::Unreachable => {
+            Err(error) if is_silence(&error) => {
                 found.push(blocker(
                     "etcd-member-down",
                     format!("member {}: {}", member.name, error.message),
