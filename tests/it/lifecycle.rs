@@ -301,7 +301,10 @@ async fn watching_shows_the_last_state_always() {
     while let Some(workflow) = stream.message().await.unwrap() {
         last = Some(workflow);
     }
-    assert_eq!(last.unwrap().state(), WorkflowState::Completed);
+    let last = last.unwrap();
+    assert_eq!(last.state(), WorkflowState::Completed);
+    assert_eq!(last.steps[0].output, None, "nobody watches outputs");
+    assert!(client.describe("m1").await.steps[0].output.is_some());
 }
 
 #[tokio::test]

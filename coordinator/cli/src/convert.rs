@@ -1,5 +1,7 @@
 //! From the wire to the JSON that people and scripts read.
 
+use std::sync::Arc;
+
 use drover_core::{ids::Digest, object::ObjectRef, time::Timestamp, view};
 use drover_proto::v1;
 use serde_json::Value;
@@ -150,7 +152,7 @@ fn step(step: v1::Step) -> view::Step {
                 state: compensation.state,
             }),
         unblock: step.unblock,
-        output: json(step.output.as_ref()),
+        output: json(step.output.as_ref()).map(Arc::new),
         output_object: step.output_object.and_then(|object| {
             Some(ObjectRef {
                 digest: Digest::parse(&object.digest)?,

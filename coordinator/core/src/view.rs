@@ -1,7 +1,7 @@
 //! The JSON that people and scripts read. Field names are the protocol's, times RFC 3339, durations ISO 8601, enums in
 //! words. Nothing here is ever renamed within a major version.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -125,9 +125,9 @@ pub struct Step {
     /// The sentence that says what unblocks it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unblock: String,
-    /// What later steps read.
+    /// What later steps read. Lists and watches leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<Value>,
+    pub output: Option<Arc<Value>>,
     /// Where the output lies when it is too large for an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_object: Option<ObjectRef>,

@@ -196,11 +196,7 @@ impl Engine {
             .map(|(id, slot)| {
                 last = Some(id.clone());
                 match slot {
-                    Slot::Open(workflow) => {
-                        let mut view = self.view(workflow);
-                        strip(&mut view);
-                        view
-                    }
+                    Slot::Open(workflow) => without_outputs(self.view(workflow)),
                     Slot::Ended(ended) => ended.view(id),
                     Slot::Quarantined(why) => quarantined(id, why),
                     Slot::Retired(_) => unreachable!("they were left out"),
@@ -218,7 +214,7 @@ impl Engine {
         if let Some(sender) = self.watchers.get(id) {
             return Ok(sender.subscribe());
         }
-        let (sender, receiver) = watch::channel(Arc::new(self.describe(id)?));
+        let (sender, receiver) = watch::channel(Arc::new(without_outputs(self.describe(id)?)));
         if matches!(self.workflows.get(id), Some(Slot::Open(_))) {
             self.watchers.insert(id.clone(), sender);
         }
@@ -342,7 +338,9 @@ impl Engine {
             };
             let ended = workflow.is_ended();
             if let Some(sender) = self.watchers.get(&id) {
-                let is_watched = sender.send(Arc::new(self.view(workflow))).is_ok();
+                let is_watched = sender
+                    .send(Arc::new(without_outputs(self.view(workflow))))
+                    .is_ok();
                 if !is_watched || ended {
                     self.watchers.remove(&id);
                 }
@@ -383,11 +381,12 @@ impl Engine {
     }
 }
 
-/// Outputs are for the one workflow that is described, not for lists.
-fn strip(view: &mut view::Workflow) {
+/// Outputs are for the one workflow that is described, not for lists, nor for each look of whoever watches.
+fn without_outputs(mut view: view::Workflow) -> view::Workflow {
     for step in view.steps.iter_mut().chain(&mut view.guards) {
         step.output = None;
     }
+    view
 }
 
 fn quarantined(id: &WorkflowId, why: &str) -> view::Workflow {

@@ -610,7 +610,7 @@ fn step(step: &view::Step) -> v1::Step {
             }
         }),
         unblock: step.unblock.clone(),
-        output: step.output.as_ref().map(json),
+        output: step.output.as_deref().map(json),
         output_object: step.output_object.as_ref().map(object_ref),
         evidence: step.evidence.clone(),
     }

@@ -449,6 +449,7 @@ impl Session {
                 let ended = workflow.state.is_ended();
                 last = Some(workflow.state);
                 if reached {
+                    let workflow = self.get(id).await?;
                     return self.output.one(&workflow, &workflow.id, || {
                         format!("{} is {}", workflow.id, workflow_state(workflow.state))
                     });

@@ -225,8 +225,14 @@ async fn migrate(
     };
     live.end();
     outcome?;
-    let workflow = last.ok_or_else(|| Failure::failed("the migration was never seen"))?;
-    Ok((workflow, operator.deeds().clone()))
+    // With the outputs, which nobody watches.
+    let request = v1::DescribeWorkflowRequest { id: ID.to_owned() };
+    let workflow = client
+        .workflows
+        .describe_workflow(within(request, REQUEST))
+        .await?
+        .into_inner();
+    Ok((convert::workflow(workflow), operator.deeds().clone()))
 }
 
 async fn act(operator: &mut Operator, client: &mut Client, workflow: &view::Workflow) -> Outcome {

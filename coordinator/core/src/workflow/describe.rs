@@ -439,7 +439,7 @@ impl Workflow {
                     state: compensation_state(step).to_owned(),
                 }),
             unblock: hold.map_or_else(String::new, |hold| self.unblock(Some(index), &hold.reason)),
-            output: step.output.as_deref().cloned(),
+            output: step.output.clone(),
             output_object: step.object,
             evidence: step
                 .evidence

@@ -155,13 +155,9 @@ impl Roster {
     /// Takes a look in, and gives how the member stood before and stands now.
     pub(super) fn saw(
         &mut self,
-        mut workflow: view::Workflow,
+        workflow: view::Workflow,
         operator: &Operator,
     ) -> (Standing, Standing) {
-        // Outputs are large, and nobody here reads them.
-        for step in workflow.steps.iter_mut().chain(&mut workflow.guards) {
-            step.output = None;
-        }
         let helped = !operator.work(&workflow).is_empty();
         let member = self.member(&workflow.id);
         let before = member.standing();
