@@ -135,6 +135,41 @@ impl Objects {
         Ok(object.size)
     }
 
+    /// Stores a whole object, when it is not there yet.
+    ///
+    /// # Errors
+    /// As [`Objects::append`].
+    pub fn put(&self, text: &[u8]) -> Result<(), Refusal> {
+        let object = ObjectRef {
+            digest: Digest::of(text),
+            size: text.len() as u64,
+        };
+        let stored = usize::try_from(self.stored(&object)).unwrap_or(text.len());
+        self.append(&object, stored as u64, &text[stored..])
+            .map(drop)
+    }
+
+    /// The whole objects that are there.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. One that does not exist has none.
+    pub fn all(&self) -> io::Result<Vec<ObjectRef>> {
+        let found = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            found => found?,
+        };
+        let mut objects = Vec::new();
+        for entry in found {
+            let entry = entry?;
+            if let Some(digest) = entry.file_name().to_str().and_then(Digest::parse) {
+                let size = entry.metadata()?.len();
+                objects.push(ObjectRef { digest, size });
+            }
+        }
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
     /// The text of an object.
     ///
     /// # Errors
@@ -157,9 +192,13 @@ impl Objects {
 
     /// Removes what no event names; once a process, before anybody uploads.
     pub fn sweep(&self, named: &BTreeSet<Digest>) {
-        if self.swept.swap(true, Ordering::SeqCst) {
-            return;
+        if !self.swept.swap(true, Ordering::SeqCst) {
+            self.keep_only(named);
         }
+    }
+
+    /// Removes everything else. Nobody may upload meanwhile.
+    pub fn keep_only(&self, named: &BTreeSet<Digest>) {
         let Ok(found) = fs::read_dir(&self.folder) else {
             return;
         };

@@ -140,13 +140,16 @@ impl Server {
             None => None,
         };
         let metrics = Metrics::default();
-        let (mirror, thread) = config.backup.clone().map(Mirror::start).unzip();
-        let backup = mirror.as_ref().map(|mirror| Arc::clone(mirror.status()));
         let objects = Arc::new(Objects::below(
             &config.data,
             Arc::clone(&ground.free_space),
             config.full_space,
         ));
+        let mirrored = config.backup.clone();
+        let (mirror, thread) = mirrored
+            .map(|folder| Mirror::start(folder, Arc::clone(&objects)))
+            .unzip();
+        let backup = mirror.as_ref().map(|mirror| Arc::clone(mirror.status()));
         let parts = Parts {
             stores: ground.stores,
             settings: settings(&config, ground.free_space, mirror, Arc::clone(&objects)),

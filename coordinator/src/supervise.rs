@@ -28,6 +28,7 @@ use crate::{
         messages::{Input, Restore, RestoreReport},
     },
     metrics::Metrics,
+    objects::Objects,
     refusal::{Kind, Refusal},
     store::{
         EventStore, RestorePending, StoreError,
@@ -263,19 +264,21 @@ async fn supervise(
                 tracing::error!(error = chain(&error), "the store failed; folding it again");
                 refuse_for(&mut queue, REOPEN_AFTER).await;
             }
-            Exit::Restore(restore) => match import(&*parts.stores, &restore) {
-                Ok(streams) => restored = Some((restore, streams)),
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(error, "the restore failed; the store is empty as before");
-                    let refusal = Refusal::new(
-                        Kind::Unavailable,
-                        "restore-failed",
-                        format!("the restore failed: {error}"),
-                    );
-                    drop(restore.answer.send(Err(refusal)));
+            Exit::Restore(restore) => {
+                match import(&*parts.stores, &(parts.settings)().objects, &restore) {
+                    Ok(streams) => restored = Some((restore, streams)),
+                    Err(error) => {
+                        let error = chain(&error);
+                        tracing::error!(error, "the restore failed; the store is empty as before");
+                        let refusal = Refusal::new(
+                            Kind::Unavailable,
+                            "restore-failed",
+                            format!("the restore failed: {error}"),
+                        );
+                        drop(restore.answer.send(Err(refusal)));
+                    }
                 }
-            },
+            }
         }
     }
 }
@@ -299,9 +302,13 @@ async fn refuse_for(queue: &mut mpsc::Receiver<Input>, time: Duration) {
     }
 }
 
-/// Fills the store; gives the number of streams.
-fn import(stores: &dyn StoreFactory, restore: &Restore) -> Result<u64, StoreError> {
-    let mut records = Records::open(&restore.file)?;
+/// Fills the store; gives the number of streams. Objects come before the streams that name them count.
+fn import(
+    stores: &dyn StoreFactory,
+    objects: &Objects,
+    restore: &Restore,
+) -> Result<u64, StoreError> {
+    let mut records = Records::open(&restore.file, objects)?;
     let pending = RestorePending {
         backup_epoch: restore.summary.epoch,
         audit_head: restore.summary.audit_head,
@@ -311,7 +318,8 @@ fn import(stores: &dyn StoreFactory, restore: &Restore) -> Result<u64, StoreErro
 }
 
 /// The records of a backup file, which was verified when it was uploaded.
-struct Records {
+struct Records<'o> {
+    objects: &'o Objects,
     path: PathBuf,
     file: File,
     decoder: Decoder,
@@ -319,12 +327,13 @@ struct Records {
     streams: BTreeSet<StreamId>,
 }
 
-impl Records {
-    fn open(path: &Path) -> Result<Self, StoreError> {
+impl<'o> Records<'o> {
+    fn open(path: &Path, objects: &'o Objects) -> Result<Self, StoreError> {
         Ok(Self {
+            objects,
             path: path.to_path_buf(),
             file: File::open(path).map_err(|source| unreadable(path, source))?,
-            decoder: Decoder::default(),
+            decoder: Decoder::with_objects(),
             ready: Vec::new().into_iter(),
             streams: BTreeSet::new(),
         })
@@ -344,20 +353,25 @@ impl Records {
             if n == 0 {
                 return Ok(None);
             }
-            let records = self
-                .decoder
-                .feed(&buffer[..n])
-                .map_err(|source| StoreError::Failed {
-                    folder: self.path.display().to_string(),
-                    what: "read the uploaded backup",
-                    source: Box::new(source),
+            let failed = |what, source| StoreError::Failed {
+                folder: self.path.display().to_string(),
+                what,
+                source,
+            };
+            let records = self.decoder.feed(&buffer[..n]);
+            let records =
+                records.map_err(|error| failed("read the uploaded backup", Box::new(error)))?;
+            for text in self.decoder.take_objects() {
+                self.objects.put(&text).map_err(|error| {
+                    failed("store a large output of the backup", Box::new(error))
                 })?;
+            }
             self.ready = records.into_iter();
         }
     }
 }
 
-impl Iterator for Records {
+impl Iterator for Records<'_> {
     type Item = Result<(StreamId, Record), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -15,6 +15,8 @@ use system_tests::{
     worker::ToyWorker,
 };
 
+use crate::outputs::{GATED, approve};
+
 /// A step before the kill, one in it, one that runs in the future that is lost, and one for afterwards.
 const LONG: &str = "
   steps:
@@ -217,6 +219,37 @@ async fn a_drill_nothing_runs_before_it_was_observed_and_nothing_runs_twice() {
     let mut made: Vec<String> = world.ledger().into_iter().map(|(what, _)| what).collect();
     made.sort();
     assert_eq!(made, ["make a", "make b", "make c", "make d"]);
+}
+
+#[tokio::test]
+async fn large_outputs_come_back_with_either_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::choosing(into(folder.path())).await;
+    let world = World::default();
+    let _worker = ToyWorker::start("w1", coordinator.address, &world).await;
+    let mut client = coordinator.client().await;
+    client.workers(1).await;
+    client.register(1, GATED).await;
+    client.start("m1").await;
+    let waiting = client.until("m1", WorkflowState::Waiting).await;
+    assert!(waiting.steps[0].output_object.is_some());
+    client.copied().await;
+    let backups = [as_backup(folder.path()), client.backup().await];
+    coordinator.stop().await;
+    coordinator.choose(Choices::default());
+    for backup in backups {
+        coordinator.begin_empty().await;
+        let mut client = coordinator.client().await;
+        client.restore(&backup).await.unwrap();
+        client.workers(1).await;
+        let act = Client::act("m1");
+        client.workflows.resume_workflow(act).await.unwrap();
+        client.until("m1", WorkflowState::Waiting).await;
+        approve(&mut client).await;
+        // The step that reads it has what it reads.
+        client.until("m1", WorkflowState::Completed).await;
+        coordinator.stop().await;
+    }
 }
 
 #[tokio::test]

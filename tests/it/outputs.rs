@@ -26,14 +26,14 @@ const READ: &str = "
     - { id: b, uses: toy.echo/1, needs: [a], with: { text: \"${string(size(steps.a.output.text))}\" } }
 ";
 
-const GATED: &str = "
+pub(crate) const GATED: &str = "
   steps:
     - { id: a, uses: toy.large/1, with: { bytes: 700000 } }
     - { id: ok, needs: [a], gate: { approvers: [operator], expires: PT4H } }
     - { id: b, uses: toy.echo/1, needs: [ok], with: { text: \"${string(size(steps.a.output.text))}\" } }
 ";
 
-async fn approve(client: &mut Client) {
+pub(crate) async fn approve(client: &mut Client) {
     let gate = v1::GateRequest {
         id: "m1".into(),
         step: "ok".into(),

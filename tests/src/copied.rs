@@ -43,6 +43,11 @@ pub fn as_backup(folder: &Path) -> Vec<u8> {
             bytes.extend(encoder.record(stream, record));
         }
     }
+    if let Ok(objects) = std::fs::read_dir(folder.join("objects")) {
+        for object in objects {
+            bytes.extend(encoder.object(&std::fs::read(object.unwrap().path()).unwrap()));
+        }
+    }
     bytes.extend(encoder.end(copied.head(&StreamId::Audit), String::new()));
     bytes
 }

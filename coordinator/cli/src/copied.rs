@@ -10,10 +10,14 @@ use drover_core::{
         Encoder,
         continuous::{Copied, Entry, SegmentName, read},
     },
+    ids::Digest,
     stream::{Record, StreamId},
 };
 
-use crate::failure::{Failure, Outcome};
+use crate::{
+    failure::{Failure, Outcome},
+    output::say,
+};
 
 /// Bytes that are handed on at once.
 const CHUNK: usize = 1 << 18;
@@ -67,6 +71,32 @@ impl CopiedFolder {
         Ok(())
     }
 
+    /// Visits the texts of large outputs. One that is damaged is told and left out: its step asks for it when it is read.
+    fn each_object(&self, mut visit: impl FnMut(&[u8])) -> Outcome {
+        let folder = self.path.join("objects");
+        if !folder.is_dir() {
+            return Ok(());
+        }
+        let unreadable = |path: &Path| {
+            let shown = path.display().to_string();
+            move |error: std::io::Error| Failure::failed(format!("{shown}: {error}"))
+        };
+        for entry in fs::read_dir(&folder).map_err(unreadable(&folder))? {
+            let path = entry.map_err(unreadable(&folder))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(digest) = name.and_then(Digest::parse) else {
+                continue;
+            };
+            let text = fs::read(&path).map_err(unreadable(&path))?;
+            if Digest::of(&text) == digest {
+                visit(&text);
+            } else {
+                say(&format!("{}: it is damaged, and left out", path.display()));
+            }
+        }
+        Ok(())
+    }
+
     /// The same as one backup, chunk by chunk, until `send` has had enough.
     pub(crate) fn as_backup(&self, mut send: impl FnMut(Vec<u8>) -> bool) -> Outcome {
         let (mut encoder, mut buffer) = Encoder::begin(self.copied.epoch, self.copied.at);
@@ -75,6 +105,12 @@ impl CopiedFolder {
             buffer.extend(encoder.record(stream, record));
             if buffer.len() >= CHUNK && wanted {
                 wanted = send(std::mem::take(&mut buffer));
+            }
+        })?;
+        self.each_object(|text| {
+            buffer.extend(encoder.object(text));
+            for chunk in std::mem::take(&mut buffer).chunks(CHUNK) {
+                wanted = wanted && send(chunk.to_vec());
             }
         })?;
         buffer.extend(encoder.end(self.copied.head(&StreamId::Audit), String::new()));

@@ -4,6 +4,7 @@
 //! {"drover_backup":1,"epoch":7,"at":"…"}            one line
 //! {"stream":"workflow/m1","first":1,"count":3,"hash":"…","bytes":812}   one line, then that many bytes of JSON lines
 //! …
+//! {"object":"…","bytes":700000}   one line, then that many bytes: a large output, named by its SHA-256
 //! {"end":true,"records":42,"sha256":"…","audit_head":{…},"signature":"…"}   one line; the hash is over everything before it
 //! ```
 //!
@@ -23,7 +24,8 @@ use crate::{
     time::Timestamp,
 };
 
-const VERSION: u32 = 1;
+/// 2 adds objects.
+const VERSION: u32 = 2;
 
 /// The longest line of a backup's own, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
@@ -45,6 +47,12 @@ struct RecordLine {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct ObjectLine {
+    object: Digest,
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct EndLine {
     end: bool,
     records: u64,
@@ -58,7 +66,23 @@ struct EndLine {
 #[serde(untagged)]
 enum Line {
     Record(RecordLine),
+    Object(ObjectLine),
     End(EndLine),
+}
+
+/// A line whose bytes are still to come.
+enum Pending {
+    Record(RecordLine),
+    Object(ObjectLine),
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Record(line) => line.bytes,
+            Self::Object(line) => line.bytes,
+        }
+    }
 }
 
 /// What a complete backup says of itself.
@@ -138,6 +162,17 @@ impl Encoder {
         bytes
     }
 
+    /// One large output.
+    pub fn object(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut bytes = self.line(&ObjectLine {
+            object: Digest::of(text),
+            bytes: text.len(),
+        });
+        self.hash.update(text);
+        bytes.extend_from_slice(text);
+        bytes
+    }
+
     /// The last bytes.
     #[must_use]
     pub fn end(mut self, audit_head: Head, signature: String) -> Vec<u8> {
@@ -166,12 +201,30 @@ pub struct Decoder {
     buffer: Vec<u8>,
     hash: sha2::Sha256,
     header: Option<HeaderLine>,
-    pending: Option<RecordLine>,
+    pending: Option<Pending>,
     records: u64,
     end: Option<EndLine>,
+    objects: Option<Vec<Vec<u8>>>,
 }
 
 impl Decoder {
+    /// One that keeps objects until they are taken. [`Decoder::default`] checks them and lets them go.
+    #[must_use]
+    pub fn with_objects() -> Self {
+        Self {
+            objects: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The objects that were complete since the last call.
+    pub fn take_objects(&mut self) -> Vec<Vec<u8>> {
+        self.objects
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
     /// Takes some bytes and gives the records that are complete now.
     ///
     /// # Errors
@@ -182,30 +235,36 @@ impl Decoder {
         let mut at = 0;
         loop {
             let rest = &self.buffer[at..];
-            if let Some(line) = &self.pending {
-                if rest.len() < line.bytes {
-                    break;
+            if let Some(pending) = self.pending.take_if(|line| line.bytes() <= rest.len()) {
+                let content = &rest[..pending.bytes()];
+                self.hash.update(content);
+                at += content.len();
+                match pending {
+                    Pending::Record(line) => {
+                        records.push(record(&line, content).ok_or_else(|| {
+                            BackupError::Damaged {
+                                after: self.records,
+                                what: format!("{:?} names no stream", line.stream),
+                            }
+                        })?);
+                        self.records += 1;
+                    }
+                    Pending::Object(line) if Digest::of(content) == line.object => {
+                        if let Some(objects) = &mut self.objects {
+                            objects.push(content.to_vec());
+                        }
+                    }
+                    Pending::Object(line) => {
+                        return Err(BackupError::Damaged {
+                            after: self.records,
+                            what: format!("the object {} is not what its name says", line.object),
+                        });
+                    }
                 }
-                let lines = &rest[..line.bytes];
-                self.hash.update(lines);
-                at += line.bytes;
-                let lines: Arc<[u8]> = Arc::from(lines);
-                let stream = StreamId::parse(&line.stream).ok_or_else(|| BackupError::Damaged {
-                    after: self.records,
-                    what: format!("{:?} names no stream", line.stream),
-                })?;
-                records.push((
-                    stream,
-                    Record {
-                        first: line.first,
-                        count: line.count,
-                        hash: line.hash,
-                        lines,
-                    },
-                ));
-                self.records += 1;
-                self.pending = None;
                 continue;
+            }
+            if self.pending.is_some() {
+                break;
             }
             let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
                 if rest.len() > LINE_BYTES_MAX {
@@ -241,7 +300,12 @@ impl Decoder {
         match serde_json::from_slice(line) {
             Ok(Line::Record(record)) => {
                 self.hash.update(line);
-                self.pending = Some(record);
+                self.pending = Some(Pending::Record(record));
+                Ok(())
+            }
+            Ok(Line::Object(object)) => {
+                self.hash.update(line);
+                self.pending = Some(Pending::Object(object));
                 Ok(())
             }
             Ok(Line::End(end)) => {
@@ -295,6 +359,16 @@ impl Decoder {
     }
 }
 
+fn record(line: &RecordLine, content: &[u8]) -> Option<(StreamId, Record)> {
+    let record = Record {
+        first: line.first,
+        count: line.count,
+        hash: line.hash,
+        lines: Arc::from(content),
+    };
+    Some((StreamId::parse(&line.stream)?, record))
+}
+
 /// Checks the chains of records as they pass.
 #[derive(Clone, Debug, Default)]
 pub struct ChainCheck {
@@ -343,6 +417,8 @@ mod tests {
     use super::*;
     use crate::ids::WorkflowId;
 
+    const OBJECT: &[u8] = b"[\"large\",\n1]";
+
     fn sample() -> (Vec<(StreamId, Record)>, Vec<u8>) {
         let stream = StreamId::Workflow(WorkflowId::new("m1").unwrap());
         let first = Record::chain(&Head::EMPTY, 2, b"{\"a\":1}\n{\"b\":2}\n".to_vec());
@@ -359,17 +435,22 @@ mod tests {
         for (stream, record) in &records {
             bytes.extend(encoder.record(stream, record));
         }
+        bytes.extend(encoder.object(OBJECT));
         bytes.extend(encoder.end(records[2].1.head(), String::new()));
         (records, bytes)
     }
 
     fn read(bytes: &[u8], step: usize) -> Result<(Vec<(StreamId, Record)>, Summary), BackupError> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::with_objects();
         let mut records = Vec::new();
+        let mut objects = Vec::new();
         for piece in bytes.chunks(step) {
             records.extend(decoder.feed(piece)?);
+            objects.extend(decoder.take_objects());
         }
-        Ok((records, decoder.finish()?))
+        let summary = decoder.finish()?;
+        assert_eq!(objects, [OBJECT]);
+        Ok((records, summary))
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! LOCK                          held exclusively by the coordinator that writes
 //! 000001-00000001.segment …     as `drover_core::backup::continuous` says
+//! objects/<sha256> …            large outputs that the segments' events name
 //! ```
 //!
 //! A segment is never appended to by another process than the one that began it: a torn end stays where it is, and the next
@@ -13,6 +14,7 @@ use std::{
     io::{self, BufWriter, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use drover_core::{
@@ -21,8 +23,12 @@ use drover_core::{
     time::Timestamp,
 };
 
-use super::Whole;
-use crate::store::{EventStore, StoreError};
+use super::{Whole, objects::CopiedObjects};
+use crate::{
+    objects::Objects,
+    refusal::Refusal,
+    store::{EventStore, StoreError},
+};
 
 /// A segment that is larger is followed by another one.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -67,6 +73,11 @@ pub(super) enum FolderError {
         "{folder} lacks something before the newest commit of {stream}; it is copied from the store"
     )]
     Gap { folder: String, stream: StreamId },
+    /// A large output cannot be copied.
+    #[error(
+        "{0}; the coordinator goes on without a current copy: make room or mend the disk, or name another folder with --backup-dir"
+    )]
+    Object(Refusal),
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(String),
@@ -76,7 +87,7 @@ impl FolderError {
     /// Stable, kebab-case.
     pub(super) fn code(&self) -> &'static str {
         match self {
-            Self::File { .. } => "backup-failed",
+            Self::File { .. } | Self::Object(_) => "backup-failed",
             Self::Locked(_) => "backup-locked",
             Self::Damaged { .. } => "backup-damaged",
             Self::OtherHistory { .. } => "backup-other-history",
@@ -90,6 +101,7 @@ impl FolderError {
 pub(super) struct Folder {
     path: PathBuf,
     copied: Copied,
+    objects: CopiedObjects,
     next: SegmentName,
     newest_generation: u64,
     open: Option<Open>,
@@ -106,14 +118,15 @@ struct Open {
 
 impl Folder {
     /// Opens a folder, or makes one, and reads what it holds.
-    pub(super) fn open(path: &Path) -> Result<Self, FolderError> {
+    pub(super) fn open(path: &Path, objects: &Arc<Objects>) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(failed(path, "create the folder"))?;
         let lock = lock(path)?;
         let names = list(path).map_err(failed(path, "list it"))?;
+        let mut objects = CopiedObjects::below(path, objects);
         let copied = read(
             &names,
             |name| File::open(path.join(name.to_string())),
-            |_, _| {},
+            |_, entry| objects.take(&entry),
         );
         let copied = copied.map_err(|error| match error {
             ReadError::File { name, source } => {
@@ -136,6 +149,7 @@ impl Folder {
         Ok(Self {
             path: path.to_path_buf(),
             copied,
+            objects,
             next: SegmentName { generation, number },
             newest_generation: newest_generation.max(generation),
             open: None,
@@ -262,6 +276,7 @@ impl Folder {
         let open = self.open.insert(open);
         open.write(|encoder| encoder.entry(entry))?;
         self.copied.take(entry);
+        self.objects.take(entry);
         self.dirty = true;
         Ok(())
     }
@@ -271,6 +286,7 @@ impl Folder {
         let Some(open) = self.open.as_mut().filter(|_| self.dirty) else {
             return Ok(());
         };
+        self.objects.copy().map_err(FolderError::Object)?;
         let mut last = self.copied.last;
         open.write(|encoder| {
             let (bytes, hash) = encoder.commit(epoch, at);
@@ -290,6 +306,7 @@ impl Folder {
         if self.copied.commits == 1 {
             self.remove_other_generations()?;
         }
+        self.objects.clean_up();
         Ok(())
     }
 
@@ -390,10 +407,7 @@ fn store_failed(error: &StoreError) -> FolderError {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::BTreeSet,
-        sync::{Arc, Weak},
-    };
+    use std::{collections::BTreeSet, sync::Weak};
 
     use drover_core::ids::WorkflowId;
 
@@ -402,6 +416,12 @@ mod tests {
         Batch,
         memory::{Disk, MemoryStore},
     };
+
+    /// The objects of a coordinator that has none.
+    fn nothing() -> Arc<Objects> {
+        let nowhere = Path::new("nowhere");
+        Arc::new(Objects::below(nowhere, Arc::new(|| None), 0))
+    }
 
     fn stream(id: &str) -> StreamId {
         StreamId::Workflow(WorkflowId::new(id).unwrap())
@@ -463,13 +483,13 @@ mod tests {
             store.grow(&stream(id), 100);
         }
         {
-            let mut folder = Folder::open(place.path()).unwrap();
+            let mut folder = Folder::open(place.path(), &nothing()).unwrap();
             copy(&mut folder, &store);
             let entry = store.grow(&stream("a"), 5);
             folder.entry(&entry).unwrap();
             folder.commit(3, Timestamp(9)).unwrap();
             assert!(matches!(
-                Folder::open(place.path()),
+                Folder::open(place.path(), &nothing()),
                 Err(FolderError::Locked(_))
             ));
         }
@@ -479,12 +499,15 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(torn).unwrap();
         file.write_all(b"{\"stream\":\"workflow/a\",\"first\":3,\"co")
             .unwrap();
-        let mut folder = Folder::open(place.path()).unwrap();
+        let mut folder = Folder::open(place.path(), &nothing()).unwrap();
         assert_eq!(heads(&folder), store.1);
         store.grow(&stream("c"), 5);
         copy(&mut folder, &store);
         drop(folder);
-        assert_eq!(heads(&Folder::open(place.path()).unwrap()), store.1);
+        assert_eq!(
+            heads(&Folder::open(place.path(), &nothing()).unwrap()),
+            store.1
+        );
     }
 
     #[test]
@@ -493,16 +516,19 @@ mod tests {
         let mut store = Growing::new();
         store.grow(&StreamId::Audit, 10);
         store.grow(&stream("a"), 10);
-        copy(&mut Folder::open(place.path()).unwrap(), &store);
+        copy(&mut Folder::open(place.path(), &nothing()).unwrap(), &store);
         let mut fork = Growing::new();
         fork.grow(&StreamId::Audit, 10);
         fork.grow(&stream("a"), 11);
         for other in [&fork, &Growing::new()] {
-            let mut folder = Folder::open(place.path()).unwrap();
+            let mut folder = Folder::open(place.path(), &nothing()).unwrap();
             let refused = folder.catch_up(&*other.0, &other.whole()).unwrap_err();
             assert_eq!(refused.code(), "backup-other-history", "{refused}");
         }
-        assert_eq!(heads(&Folder::open(place.path()).unwrap()), store.1);
+        assert_eq!(
+            heads(&Folder::open(place.path(), &nothing()).unwrap()),
+            store.1
+        );
     }
 
     #[test]
@@ -511,17 +537,17 @@ mod tests {
         let path = place.path().join("backup");
         let mut store = Growing::new();
         store.grow(&stream("a"), 10);
-        let mut folder = Folder::open(&path).unwrap();
+        let mut folder = Folder::open(&path, &nothing()).unwrap();
         copy(&mut folder, &store);
         fs::remove_dir_all(&path).unwrap();
         let entry = store.grow(&stream("a"), 10);
         folder.entry(&entry).unwrap();
         let error = folder.commit(3, Timestamp(9)).unwrap_err();
         assert_eq!(error.code(), "backup-failed", "{error}");
-        let mut folder = Folder::open(&path).unwrap();
+        let mut folder = Folder::open(&path, &nothing()).unwrap();
         copy(&mut folder, &store);
         drop(folder);
-        assert_eq!(heads(&Folder::open(&path).unwrap()), store.1);
+        assert_eq!(heads(&Folder::open(&path, &nothing()).unwrap()), store.1);
     }
 
     #[test]
@@ -531,7 +557,7 @@ mod tests {
         store.grow(&stream("a"), 10);
         let large = usize::try_from(DEAD_BYTES).unwrap() + 100;
         store.grow(&stream("old"), large);
-        let mut folder = Folder::open(place.path()).unwrap();
+        let mut folder = Folder::open(place.path(), &nothing()).unwrap();
         copy(&mut folder, &store);
         store.1.remove(&stream("old"));
         copy(&mut folder, &store);
@@ -540,7 +566,7 @@ mod tests {
         drop(folder);
         let names = list(place.path()).unwrap();
         assert!(names.iter().all(|name| name.generation == 2), "{names:?}");
-        let folder = Folder::open(place.path()).unwrap();
+        let folder = Folder::open(place.path(), &nothing()).unwrap();
         assert_eq!(heads(&folder), store.1);
         assert!(folder.copied().bytes < 100);
     }

@@ -9,6 +9,7 @@
 //! holds another history is never written to: it may be the last copy of a store that is gone.
 
 mod folder;
+mod objects;
 mod status;
 mod writer;
 
@@ -27,7 +28,10 @@ use drover_core::{
 use tokio::sync::mpsc;
 
 pub use self::status::{Report, Status};
-use crate::store::{Batch, EventStore};
+use crate::{
+    objects::Objects,
+    store::{Batch, EventStore},
+};
 
 /// Batches that may wait for the writer; beyond that it reads them from the store.
 const QUEUE: usize = 4096;
@@ -71,9 +75,9 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Begins to copy into a folder; ends, with everything copied that it was handed, when every mirror is dropped.
+    /// Begins to copy into a folder, the large outputs that events name included; ends, with everything copied that it was handed, when every mirror is dropped.
     #[must_use]
-    pub fn start(folder: PathBuf) -> (Self, thread::JoinHandle<()>) {
+    pub fn start(folder: PathBuf, objects: Arc<Objects>) -> (Self, thread::JoinHandle<()>) {
         let status = Arc::new(Status::new(folder));
         let (to, from) = mpsc::channel(QUEUE);
         let mirror = Self {
@@ -87,7 +91,7 @@ impl Mirror {
                     .enable_time()
                     .build()
                     .expect("a runtime without I/O always builds");
-                runtime.block_on(writer::run(status, from));
+                runtime.block_on(writer::run(status, objects, from));
             })
             .expect("the system gives one more thread");
         (mirror, thread)

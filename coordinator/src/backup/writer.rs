@@ -8,6 +8,7 @@ use super::{
     Message, Status,
     folder::{Folder, FolderError},
 };
+use crate::objects::Objects;
 
 /// Commits of so long a time share one sync. Well below the second that the copy may be behind.
 const GATHER: Duration = Duration::from_millis(100);
@@ -16,7 +17,11 @@ const GATHER: Duration = Duration::from_millis(100);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
 /// Copies until the engine's side is gone and everything it handed over is copied.
-pub(super) async fn run(status: Arc<Status>, mut from: mpsc::Receiver<Message>) {
+pub(super) async fn run(
+    status: Arc<Status>,
+    objects: Arc<Objects>,
+    mut from: mpsc::Receiver<Message>,
+) {
     let mut folder = None;
     let mut pause = RETRY.0;
     // Cancel-safe: a queue's recv.
@@ -27,7 +32,7 @@ pub(super) async fn run(status: Arc<Status>, mut from: mpsc::Receiver<Message>) 
             messages.push(next);
         }
         messages.iter().for_each(|message| taken(&status, message));
-        match write(&status, &mut folder, messages) {
+        match write(&status, &objects, &mut folder, messages) {
             Ok(true) => pause = RETRY.0,
             // Without a folder: until the whole store is handed in.
             Ok(false) => {}
@@ -60,6 +65,7 @@ fn taken(status: &Status, message: &Message) {
 /// Copies some messages; false when there was nothing that could be copied.
 fn write(
     status: &Status,
+    objects: &Arc<Objects>,
     folder: &mut Option<Folder>,
     messages: Vec<Message>,
 ) -> Result<bool, FolderError> {
@@ -74,7 +80,7 @@ fn write(
                 };
                 let open = match folder.take() {
                     Some(open) => open,
-                    None => Folder::open(status.folder())?,
+                    None => Folder::open(status.folder(), objects)?,
                 };
                 folder.insert(open).catch_up(&*store, &whole)?;
                 last = Some((number, whole.epoch, whole.at));

@@ -407,13 +407,7 @@ fn fold_records(
     for record in records {
         for line in record.lines() {
             let event = Event::read_line(line).map_err(|error| error.to_string())?;
-            if let Body::AttemptSucceeded {
-                object: Some(object),
-                ..
-            } = &event.body
-            {
-                objects.insert(object.digest);
-            }
+            objects.extend(event.object().map(|object| object.digest));
             // An illegal event makes `apply` panic: in a stored stream that is damage.
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut workflow {
                 Some(workflow) => take(workflow, &event, catalog).err().map(Err),

@@ -1,6 +1,6 @@
 //! `drover.v1.AdminService`.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf, sync::Arc};
 
 use drover_core::{
     audit::{AuditCheck, AuditEvent},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     engine::messages::{Input, Restore, Snapshot},
+    objects::Objects,
     refusal::{Kind, Refusal},
 };
 
@@ -99,9 +100,10 @@ impl v1::admin_service_server::AdminService for Service {
             })
             .await?;
         let key = self.0.signing_key.clone();
+        let objects = Arc::clone(&self.0.objects);
         let (to, from) = mpsc::channel(4);
         self.0.tasks.spawn_blocking(move || {
-            let result = write_backup(&snapshot, key.as_ref(), |data| {
+            let result = write_backup(&snapshot, &objects, key.as_ref(), |data| {
                 to.blocking_send(Ok(v1::BackupChunk { data }))
                     .map_err(|_| Status::cancelled("the client hung up"))
             });
@@ -213,6 +215,7 @@ impl v1::admin_service_server::AdminService for Service {
 
 fn write_backup(
     snapshot: &Snapshot,
+    objects: &Objects,
     key: Option<&SigningKey>,
     mut send: impl FnMut(Vec<u8>) -> Result<(), Status>,
 ) -> Result<(), Status> {
@@ -224,6 +227,20 @@ fn write_backup(
         }
         Ok(())
     })?;
+    // Listed after the snapshot was taken, so everything that its events name is there.
+    let all = objects
+        .all()
+        .map_err(|error| Status::unavailable(format!("the objects cannot be listed: {error}")))?;
+    for object in all {
+        match objects.read(&object) {
+            Ok(text) => buffer.extend(encoder.object(&text)),
+            // It is as lost without a backup.
+            Err(refusal) => tracing::error!("a backup lacks an object: {refusal}"),
+        }
+        for chunk in std::mem::take(&mut buffer).chunks(CHUNK) {
+            send(chunk.to_vec())?;
+        }
+    }
     let head = snapshot
         .heads
         .get(&StreamId::Audit)

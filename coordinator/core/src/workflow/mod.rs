@@ -34,6 +34,7 @@ pub use decide::Decision;
 pub use describe::{Live, NotLive};
 pub use input::{Act, Env, Facts, Input, Offer, Outcome, Rejection, Reply, Verdict};
 pub use items::ITEMS_BYTES_MAX;
+pub use objects::named_by;
 pub use ready::Wanted;
 pub use replan::{Change, Diff};
 pub use state::{Course, End, Phase, Workflow};

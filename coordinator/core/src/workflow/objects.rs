@@ -10,10 +10,35 @@ use serde_json::Value;
 use super::{
     advance,
     decide::Turn,
-    event::{Body, Certainty, StepFailure},
+    event::{Body, Certainty, Event, StepFailure},
     state::{Course, Phase, Workflow},
 };
-use crate::{definition::node_reads, object::ObjectRef};
+use crate::{definition::node_reads, object::ObjectRef, stream::Record};
+
+/// What no line lacks that names an object.
+const NAMES_ONE: &[u8] = b"\"object\":{";
+
+/// Objects that the events of a record name. Other streams than workflows' name none, nor do lines that cannot be read.
+#[must_use]
+pub fn named_by(record: &Record) -> Vec<ObjectRef> {
+    record
+        .lines()
+        .filter(|line| line.windows(NAMES_ONE.len()).any(|part| part == NAMES_ONE))
+        .filter_map(|line| Event::read_line(line).ok()?.object())
+        .collect()
+}
+
+impl Event {
+    /// The large output that it names.
+    #[must_use]
+    pub fn object(&self) -> Option<ObjectRef> {
+        if let Body::AttemptSucceeded { object, .. } = &self.body {
+            *object
+        } else {
+            None
+        }
+    }
+}
 
 impl Workflow {
     /// Large outputs that a step whose turn has come reads, and that are not at hand.
