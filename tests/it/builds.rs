@@ -1,10 +1,14 @@
 //! Two builds of the worker side by side, and a kind of which only the newer one serves the newer version.
 
+use std::collections::BTreeMap;
+
 use drover_proto::v1::{self, StepState, WorkflowState};
 use drover_step_api::Registry;
+use serde_json::json;
 use system_tests::{
+    client::Client,
     coordinator::Coordinator,
-    toy::{self, World},
+    toy::{self, StepErrorKind, World},
     worker::ToyWorker,
 };
 
@@ -117,4 +121,133 @@ async fn each_workflow_keeps_the_version_it_was_started_with_wherever_that_is_se
             ("0.2.0".to_owned(), kinds(&["toy.echo/1", "toy.echo/2"])),
         ]
     );
+}
+
+const INSTALLATIONS: [&str; 6] = ["golem", "lotus", "heron", "ibis", "jackal", "kudu"];
+
+/// Migrations that run when the surprise comes.
+const RUNNING: usize = 40;
+
+/// Half of them have met it in `b`, the other half is before it.
+fn surprised(version: u32, of_kind: u32) -> String {
+    format!(
+        "apiVersion: drover/v1
+kind: WorkflowDefinition
+metadata: {{ name: toy, version: {version} }}
+spec:
+  input: {{ type: object }}
+  placement: {{ installation: \"${{input.installation}}\" }}
+  steps:
+    - {{ id: a, uses: toy.make/1, with: {{ text: \"${{input.cluster}}\" }} }}
+    - {{ id: late, uses: toy.block/1, needs: [a], when: \"input.late\", with: {{ text: \"${{input.cluster}}-late\" }} }}
+    - {{ id: b, uses: toy.echo/{of_kind}, needs: [late], with: {{ text: \"${{input.cluster}}\" }} }}
+    - {{ id: c, uses: toy.make/1, needs: [b], with: {{ text: \"${{steps.b.output.text}}\" }} }}
+"
+    )
+}
+
+async fn register(client: &mut Client, version: u32, of_kind: u32) {
+    let request = v1::RegisterDefinitionRequest {
+        text: surprised(version, of_kind),
+        dry_run: false,
+    };
+    client
+        .definitions
+        .register_definition(request)
+        .await
+        .unwrap();
+}
+
+fn kinds_of(echo_two: bool) -> Registry<World> {
+    let mut registry = toy::registry();
+    if echo_two {
+        registry.register(toy::EchoTwo).unwrap();
+    }
+    registry
+}
+
+#[tokio::test]
+async fn tonights_surprise_a_new_version_reaches_every_migration_that_runs() {
+    let coordinator = Coordinator::start().await;
+    let world = World::default();
+    let at = coordinator.address;
+    let mut client = coordinator.client().await;
+    let mut workers = Vec::new();
+    for installation in INSTALLATIONS {
+        let id = format!("{installation}-old");
+        workers.push(
+            ToyWorker::in_installation(&id, installation, at, &world, "0.1.0", kinds_of(false))
+                .await,
+        );
+    }
+    client.workers(INSTALLATIONS.len()).await;
+    register(&mut client, 1, 1).await;
+    world.fail("b", Some(StepErrorKind::Refused));
+    let ids: Vec<String> = (0..RUNNING).map(|n| format!("m{n:02}")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        let input = json!({
+            "installation": INSTALLATIONS[n % INSTALLATIONS.len()], "cluster": id, "late": n % 2 == 1,
+        });
+        client.try_start(id, &input).await.unwrap();
+    }
+    let is_late = |n: usize| n % 2 == 1;
+    for (n, id) in ids.iter().enumerate() {
+        if is_late(n) {
+            client.until_step(id, "late", StepState::Running).await;
+        } else {
+            client.until_step(id, "b", StepState::Paused).await;
+        }
+    }
+
+    // The builds that have the answer come beside the old ones, which go on with what they hold.
+    world.fail("b", None);
+    for installation in INSTALLATIONS {
+        let id = format!("{installation}-new");
+        workers.push(
+            ToyWorker::in_installation(&id, installation, at, &world, "0.2.0", kinds_of(true))
+                .await,
+        );
+    }
+    client.workers(2 * INSTALLATIONS.len()).await;
+    register(&mut client, 2, 2).await;
+    for id in &ids {
+        // A step that was refused has not acted: by the new plan its turn comes anew, and nobody has to retry it.
+        let request = v1::ReplanRequest {
+            id: id.clone(),
+            definition: String::new(),
+            version: 2,
+            reason: "tonight's surprise".into(),
+            dry_run: false,
+        };
+        client.workflows.replan_workflow(request).await.unwrap();
+    }
+    world.release("late");
+    for (n, id) in ids.iter().enumerate() {
+        let ended = client.until(id, WorkflowState::Completed).await;
+        let by: BTreeMap<&str, &str> = ended
+            .steps
+            .iter()
+            .map(|step| (step.id.as_str(), step.worker.as_str()))
+            .collect();
+        let installation = INSTALLATIONS[n % INSTALLATIONS.len()];
+        assert_eq!(by["a"], format!("{installation}-old"), "{id}");
+        assert_eq!(by["b"], format!("{installation}-new"), "{id}");
+        if is_late(n) {
+            assert_eq!(by["late"], format!("{installation}-old"), "{id}");
+        }
+        assert_eq!(
+            ended.steps[2].output.as_ref().unwrap().text,
+            format!(r#"{{"text":"{}"}}"#, id.to_uppercase()).into_bytes()
+        );
+    }
+    let mut made = BTreeMap::new();
+    for (what, _) in world.ledger() {
+        *made.entry(what).or_insert(0) += 1;
+    }
+    let once_each = [
+        ("make a", RUNNING),
+        ("make c", RUNNING),
+        ("make late", RUNNING / 2),
+    ];
+    assert_eq!(made, once_each.map(|(what, n)| (what.to_owned(), n)).into());
 }

@@ -34,6 +34,7 @@ impl Clock for RealClock {
 pub struct ToyWorker {
     spool: TempDir,
     id: String,
+    installation: String,
     coordinator: SocketAddr,
     world: World,
     build: String,
@@ -41,16 +42,21 @@ pub struct ToyWorker {
 }
 
 impl ToyWorker {
-    /// A worker of the installation `golem` that serves every toy kind.
-    pub async fn start(id: &str, coordinator: SocketAddr, world: &World) -> Self {
-        let mut worker = Self {
+    fn new(id: &str, installation: &str, coordinator: SocketAddr, world: &World) -> Self {
+        Self {
             spool: tempfile::tempdir().unwrap(),
             id: id.to_owned(),
+            installation: installation.to_owned(),
             coordinator,
             world: world.clone(),
             build: "test".to_owned(),
             running: None,
-        };
+        }
+    }
+
+    /// A worker of the installation `golem` that serves every toy kind.
+    pub async fn start(id: &str, coordinator: SocketAddr, world: &World) -> Self {
+        let mut worker = Self::new(id, "golem", coordinator, world);
         worker.begin().await;
         worker
     }
@@ -63,14 +69,20 @@ impl ToyWorker {
         build: &str,
         registry: Registry<World>,
     ) -> Self {
-        let mut worker = Self {
-            spool: tempfile::tempdir().unwrap(),
-            id: id.to_owned(),
-            coordinator,
-            world: world.clone(),
-            build: build.to_owned(),
-            running: None,
-        };
+        Self::in_installation(id, "golem", coordinator, world, build, registry).await
+    }
+
+    /// As [`ToyWorker::of_build`], in any installation.
+    pub async fn in_installation(
+        id: &str,
+        installation: &str,
+        coordinator: SocketAddr,
+        world: &World,
+        build: &str,
+        registry: Registry<World>,
+    ) -> Self {
+        let mut worker = Self::new(id, installation, coordinator, world);
+        build.clone_into(&mut worker.build);
         worker.begin_with(registry).await;
         worker
     }
@@ -84,7 +96,7 @@ impl ToyWorker {
     pub fn config(&self) -> Config {
         Config {
             coordinator: format!("http://{}", self.coordinator).parse().unwrap(),
-            installation: "golem".to_owned(),
+            installation: self.installation.clone(),
             pool: "default".to_owned(),
             id: self.id.clone(),
             spool: self.spool.path().to_path_buf(),
