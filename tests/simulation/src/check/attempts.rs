@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use drover_core::{
     ids::StepId,
+    time::Timestamp,
     workflow::event::{Body, Next},
 };
 
@@ -20,15 +21,20 @@ const SILENCE: &str = "silence-costs-nothing";
 /// A message may have been on its way for so long when its sender was cut off.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
+/// An attempt that ran as long as this begins the row of losses anew.
+const LONG: Duration = Duration::from_secs(10 * 60);
+
 #[derive(Default)]
 struct Spent {
     /// Attempts that some worker took.
     taken: u32,
+    /// When the newest one was taken.
+    since: Option<Timestamp>,
     failures: u32,
     losses: u32,
 }
 
-/// No step has more failures or losses in one round than its policy allows, and the number of an attempt counts those
+/// No step has more failures, or losses in a row, in one round than its policy allows, and the number of an attempt counts those
 /// that a worker took, not those that were offered.
 pub(super) fn check(story: &Story) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -54,7 +60,10 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
                     event.seq, event.attempt, spent.taken
                 ));
             }
-            Body::AttemptAcked { .. } => spent.taken += 1,
+            Body::AttemptAcked { .. } => {
+                spent.taken += 1;
+                spent.since = Some(event.at);
+            }
             Body::AttemptFailed { then, .. } => {
                 spent.failures += 1;
                 if matches!(then, Next::Retry { .. }) && spent.failures >= promise.attempts {
@@ -65,7 +74,10 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
                 }
             }
             Body::AttemptLost { then, .. } => {
-                spent.losses += 1;
+                let ran_long = spent
+                    .since
+                    .is_some_and(|since| event.at >= since.after(LONG));
+                spent.losses = if ran_long { 1 } else { spent.losses + 1 };
                 let is_guard = story.plan.as_ref().is_some_and(|plan| {
                     plan.index_of(step.as_str())
                         .is_some_and(|index| plan.is_guard(index))
@@ -74,7 +86,7 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
                 if matches!(then, Next::Retry { .. }) && spent.losses > promise.losses && !is_guard
                 {
                     found(format!(
-                        "event {} tries {step} again after {} losses; {} are allowed",
+                        "event {} tries {step} again after {} losses in a row; {} are allowed",
                         event.seq, spent.losses, promise.losses
                     ));
                 }

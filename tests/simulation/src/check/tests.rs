@@ -335,15 +335,20 @@ fn an_attempt_beyond_the_policy_is_found() {
         rules(&attempts::check(&failures)),
         ["attempts-within-policy"]
     );
-    let losses = Stream::begin()
-        .leased(1, 1, 1)
-        .acked(1, 1)
-        .lost(40, 1, "lease-expired", retry(40))
-        .leased(41, 2, 2)
-        .acked(41, 2)
-        .lost(90, 2, "lease-expired", retry(90))
-        .story();
-    assert_eq!(rules(&attempts::check(&losses)), ["attempts-within-policy"]);
+    let second_lost_at = |seconds| {
+        let story = Stream::begin()
+            .leased(1, 1, 1)
+            .acked(1, 1)
+            .lost(40, 1, "lease-expired", retry(40))
+            .leased(41, 2, 2)
+            .acked(41, 2)
+            .lost(seconds, 2, "lease-expired", retry(seconds))
+            .story();
+        attempts::check(&story)
+    };
+    assert_eq!(rules(&second_lost_at(640)), ["attempts-within-policy"]);
+    // After ten minutes it begins a row of its own.
+    assert_eq!(second_lost_at(641), []);
 }
 
 #[test]
