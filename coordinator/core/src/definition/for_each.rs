@@ -109,19 +109,14 @@ impl Definition {
         Ok(definition)
     }
 
-    /// The steps of one item, or of all items of a `forEach`.
-    pub fn steps_of<'a>(
-        &'a self,
-        for_each: usize,
-        key: Option<&'a str>,
-    ) -> impl Iterator<Item = usize> + 'a {
+    /// The steps of all items of a `forEach`, item by item.
+    pub fn steps_of(&self, for_each: usize) -> impl Iterator<Item = usize> {
         self.nodes
             .iter()
             .enumerate()
             .filter(move |(_, node)| {
-                node.item.as_ref().is_some_and(|item| {
-                    item.for_each == for_each && key.is_none_or(|key| &*item.key == key)
-                })
+                let item = node.item.as_ref();
+                item.is_some_and(|item| item.for_each == for_each)
             })
             .map(|(index, _)| index)
     }
@@ -134,7 +129,7 @@ impl Definition {
             if node.item.is_none() {
                 order.push(index);
                 if node.for_each().is_some() {
-                    order.extend(self.steps_of(index, None));
+                    order.extend(self.steps_of(index));
                 }
             }
         }

@@ -452,7 +452,7 @@ impl Workflow {
         if self.steps[index].phase != Phase::Items {
             return None;
         }
-        let steps: Vec<usize> = self.plan.definition.steps_of(index, None).collect();
+        let steps: Vec<usize> = self.plan.definition.steps_of(index).collect();
         let per_item = self.plan.definition.nodes[index].body().len();
         let items = steps.chunks(per_item);
         let total = items.len();

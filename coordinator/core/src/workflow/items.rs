@@ -75,25 +75,19 @@ pub(super) fn has_room(workflow: &Workflow, index: usize) -> bool {
     let Some(for_each) = nodes[item.for_each].for_each() else {
         return true;
     };
-    if has_begun(workflow, item.for_each, &item.key) {
-        return true;
+    let phase = |step: &usize| workflow.steps[*step].phase;
+    let steps: Vec<usize> = workflow.plan.definition.steps_of(item.for_each).collect();
+    let mut under_way = 0;
+    for item in steps.chunks(nodes[item.for_each].body().len()) {
+        let has_begun = item.iter().any(|step| phase(step) != Phase::Blocked);
+        if has_begun && item.contains(&index) {
+            return true;
+        }
+        let has_ended = item.iter().all(|step| phase(step).satisfies_needs());
+        let waits = item.iter().any(|step| phase(step) == Phase::Paused);
+        let makes_room = waits && for_each.on_item_failure == OnItemFailure::Continue;
+        under_way += usize::from(has_begun && !has_ended && !makes_room);
     }
-    let mut keys: Vec<&str> = workflow
-        .plan
-        .definition
-        .steps_of(item.for_each, None)
-        .filter_map(|step| nodes[step].item.as_ref().map(|item| &*item.key))
-        .collect();
-    keys.dedup();
-    let under_way = keys
-        .into_iter()
-        .filter(|key| {
-            has_begun(workflow, item.for_each, key)
-                && !has_ended(workflow, item.for_each, key)
-                && !(for_each.on_item_failure == OnItemFailure::Continue
-                    && waits(workflow, item.for_each, key))
-        })
-        .count();
     under_way < for_each.max_parallel as usize
 }
 
@@ -104,33 +98,9 @@ pub(super) fn end(turn: &mut Turn<'_>, index: usize) {
         && workflow
             .plan
             .definition
-            .steps_of(index, None)
+            .steps_of(index)
             .all(|step| workflow.steps[step].phase.satisfies_needs());
     if all_ended {
         turn.emit(Some(index), Body::ItemsEnded {});
     }
-}
-
-fn has_begun(workflow: &Workflow, for_each: usize, key: &str) -> bool {
-    workflow
-        .plan
-        .definition
-        .steps_of(for_each, Some(key))
-        .any(|step| workflow.steps[step].phase != Phase::Blocked)
-}
-
-fn has_ended(workflow: &Workflow, for_each: usize, key: &str) -> bool {
-    workflow
-        .plan
-        .definition
-        .steps_of(for_each, Some(key))
-        .all(|step| workflow.steps[step].phase.satisfies_needs())
-}
-
-fn waits(workflow: &Workflow, for_each: usize, key: &str) -> bool {
-    workflow
-        .plan
-        .definition
-        .steps_of(for_each, Some(key))
-        .any(|step| workflow.steps[step].phase == Phase::Paused)
 }
