@@ -71,7 +71,10 @@ impl From<Status> for Failure {
                 "the request is larger than the coordinator takes; an input may have {INPUT_BYTES_MAX} bytes [input-too-large]"
             ));
         }
+        // Made by this side's transport, not sent by the coordinator: the connection broke, or never was.
+        let broken = std::error::Error::source(&status).is_some();
         let exit = match status.code() {
+            _ if broken => Exit::Unreachable,
             Code::InvalidArgument => Exit::Usage,
             Code::NotFound => Exit::NotFound,
             Code::FailedPrecondition => Exit::Refused,
@@ -87,6 +90,9 @@ impl From<Status> for Failure {
             _ => Exit::Failed,
         };
         let mut message = status.message().to_owned();
+        if broken && status.code() == Code::Unknown {
+            message = format!("the connection to the coordinator broke ({message})");
+        }
         if message.is_empty() {
             message = format!("{:?}", status.code());
         }
@@ -113,5 +119,19 @@ pub(crate) fn complain(failure: &Failure) {
     if !failure.message.is_empty() {
         // Without stderr the exit code says it.
         drop(writeln!(anstream::stderr(), "drover: {}", failure.message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_nobody_who_answers() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let status = Status::from_error(Box::new(broken));
+        assert_eq!(Failure::from(status).exit, Exit::Unreachable);
+        // What the coordinator says itself is another thing.
+        assert_eq!(Failure::from(Status::unknown("no")).exit, Exit::Failed);
     }
 }
