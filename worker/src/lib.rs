@@ -20,6 +20,7 @@ pub mod ledger;
 mod link;
 pub mod metrics;
 pub mod outside;
+pub mod patient;
 pub mod ports;
 pub mod program;
 #[cfg(feature = "real")]

@@ -15,6 +15,7 @@ use crate::{
     End, Worker,
     config::{Config, default_credits},
     outside,
+    patient::PatientDoor,
     ports::DoorPorts,
 };
 
@@ -156,7 +157,8 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (door, clock) = world.open().await?;
-    let ports = DoorPorts(door);
+    let door = PatientDoor::new(door, Arc::clone(&clock));
+    let ports = DoorPorts(Arc::new(door));
     let registry = crate::registry().context("the step kinds of this build")?;
     let (id, installation) = (config.id.clone(), config.installation.clone());
     let worker = Worker::new(config, registry, Arc::new(ports), clock).await?;
