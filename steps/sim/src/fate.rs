@@ -82,11 +82,9 @@ impl Fate {
                 let instance = cluster.cloud.instances.get_mut(id);
                 instance.is_some_and(|instance| std::mem::replace(&mut instance.kubelet, false))
             }
-            Self::FirstMachineNeverBoots => {
-                !std::mem::replace(&mut cluster.node_faults.never_up, true)
-            }
+            Self::FirstMachineNeverBoots => !std::mem::replace(&mut cluster.faults.never_up, true),
             Self::PoolNodesNeverComeUp(count) => {
-                std::mem::replace(&mut cluster.node_faults.lost_pool_nodes, *count) != *count
+                std::mem::replace(&mut cluster.faults.lost_pool_nodes, *count) != *count
             }
             Self::BudgetAllows(budget, count) => {
                 let (namespace, name) = budget.split_once('/').unwrap_or(("default", budget));

@@ -97,15 +97,20 @@ impl World {
         let mut faults = self.faults.injected.clone();
         for cluster in self.realm.clusters.values() {
             let made = cluster.machines_made;
-            let never_up = u64::from(cluster.node_faults.never_up).min(made);
-            let slow = if cluster.node_faults.slow_boot {
-                made
-            } else {
-                0
-            };
+            let never_up = u64::from(cluster.faults.never_up).min(made);
+            let slow = if cluster.faults.slow_boot { made } else { 0 };
             for (kind, count) in [
                 (FaultKind::NodeNeverUp, never_up),
                 (FaultKind::SlowBoot, slow),
+                (FaultKind::DeadNodes, cluster.faults.dead_nodes.into()),
+                (
+                    FaultKind::BlockingBudget,
+                    cluster.faults.relaxed_budgets.into(),
+                ),
+                (
+                    FaultKind::ScarceAddresses,
+                    cluster.faults.full_subnets.into(),
+                ),
             ] {
                 if count > 0 {
                     *faults.entry(kind).or_default() += count;

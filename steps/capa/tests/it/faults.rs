@@ -1,6 +1,7 @@
 //! The whole migration while outside calls fail.
 
 use drover_sim::{ClusterState, FaultKind};
+use drover_step_testkit::End;
 
 use crate::{
     customer::Customer,
@@ -53,6 +54,38 @@ async fn a_slow_boot_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_never_comes_up_is_replaced() {
     survives(FaultKind::NodeNeverUp, &["node-never-up"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_node_of_a_pool_leaves_without_being_drained() {
+    survives(FaultKind::DeadNodes, &["dead-nodes"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_lets_nobody_go_is_waited_for() {
+    let mut injected = 0;
+    for seed in 1..=3 {
+        let town = Town::with_faults(seed, &["blocking-budget"]);
+        let mut migration = Migration::of(town);
+        // Whoever is on call sees the sentence, calls the owner, and tries again.
+        while let Err((_, outcome)) = migration.try_until("give-back").await {
+            let End::Stopped(error) = &outcome.end else {
+                panic!("{outcome}");
+            };
+            assert_eq!(error.code(), "pdb-blocking", "{error}");
+        }
+        let report = migration.town.report();
+        assert_eq!(report.state, ClusterState::Migrated, "seed {seed}");
+        assert_eq!(report.gaps, [], "seed {seed}");
+        let world = migration.town.world.now();
+        injected += world.report().faults[&FaultKind::BlockingBudget];
+    }
+    assert!(injected > 0, "nothing was tried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_next_to_no_addresses_nodes_are_replaced_one_by_one() {
+    survives(FaultKind::ScarceAddresses, &["scarce-addresses"]).await;
 }
 
 #[tokio::test(start_paused = true)]

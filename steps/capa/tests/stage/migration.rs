@@ -233,7 +233,7 @@ impl Migration {
     /// The items of a `forEach` become steps, unless they did before.
     fn expand(&mut self, node: &Node, for_each: &ForEach) {
         let index = self.definition.index_of(node.id.as_str()).unwrap();
-        if self.definition.steps_of(index, None).next().is_some() {
+        if self.definition.steps_of(index).next().is_some() {
             return;
         }
         let Value::Array(list) = for_each.items.evaluate(&self.scope(node)).unwrap() else {

@@ -26,11 +26,17 @@ pub enum FaultKind {
     NodeNeverUp,
     /// New machines boot slowly.
     SlowBoot,
+    /// A node of a pool, on which nothing of the customer's runs, is dead from the beginning.
+    DeadNodes,
+    /// A customer's budget lets no pod go, until its owner has seen a drain wait for it long enough.
+    BlockingBudget,
+    /// The subnets of node pools have next to no free addresses.
+    ScarceAddresses,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Throttling,
         Self::Denied,
         Self::LostReply,
@@ -38,6 +44,9 @@ impl FaultKind {
         Self::ExpiredCredentials,
         Self::NodeNeverUp,
         Self::SlowBoot,
+        Self::DeadNodes,
+        Self::BlockingBudget,
+        Self::ScarceAddresses,
     ];
 
     /// Its word.
@@ -50,6 +59,9 @@ impl FaultKind {
             Self::ExpiredCredentials => "expired-credentials",
             Self::NodeNeverUp => "node-never-up",
             Self::SlowBoot => "slow-boot",
+            Self::DeadNodes => "dead-nodes",
+            Self::BlockingBudget => "blocking-budget",
+            Self::ScarceAddresses => "scarce-addresses",
         }
     }
 
@@ -69,12 +81,24 @@ impl FaultKind {
                 "each cluster's first new machine never boots; its replacement does"
             }
             Self::SlowBoot => "new machines take four times as long to boot",
+            Self::DeadNodes => "one old node of each cluster's pools is dead from the beginning",
+            Self::BlockingBudget => {
+                "a budget in each cluster lets no pod go until a drain has waited for a quarter of an hour"
+            }
+            Self::ScarceAddresses => "the subnets of node pools have one free address each",
         }
     }
 
-    /// True for faults that lie in machines rather than in calls.
-    pub fn is_of_machines(self) -> bool {
-        matches!(self, Self::NodeNeverUp | Self::SlowBoot)
+    /// True for faults that lie in clusters rather than in calls.
+    pub fn is_of_clusters(self) -> bool {
+        matches!(
+            self,
+            Self::NodeNeverUp
+                | Self::SlowBoot
+                | Self::DeadNodes
+                | Self::BlockingBudget
+                | Self::ScarceAddresses
+        )
     }
 
     fn default_target(self) -> Target {
@@ -85,7 +109,12 @@ impl FaultKind {
                 "elasticloadbalancing:DeregisterInstancesFromLoadBalancer".to_owned(),
             ),
             Self::LostReply => Target::Mutations,
-            Self::Unavailable | Self::NodeNeverUp | Self::SlowBoot => Target::Anything,
+            Self::Unavailable
+            | Self::NodeNeverUp
+            | Self::SlowBoot
+            | Self::DeadNodes
+            | Self::BlockingBudget
+            | Self::ScarceAddresses => Target::Anything,
         }
     }
 
@@ -94,7 +123,11 @@ impl FaultKind {
             Self::Throttling => Rate::Percent(10.0),
             Self::LostReply | Self::Unavailable => Rate::Percent(5.0),
             Self::Denied | Self::ExpiredCredentials => Rate::Once,
-            Self::NodeNeverUp | Self::SlowBoot => Rate::Always,
+            Self::NodeNeverUp
+            | Self::SlowBoot
+            | Self::DeadNodes
+            | Self::BlockingBudget
+            | Self::ScarceAddresses => Rate::Always,
         }
     }
 }
@@ -152,7 +185,7 @@ pub struct FaultSpec {
 pub enum FaultError {
     /// Unknown kind.
     #[error(
-        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up and slow-boot"
+        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, slow-boot, dead-nodes, blocking-budget and scarce-addresses"
     )]
     Kind(String),
     /// Unknown rate.
@@ -223,9 +256,9 @@ impl fmt::Display for FaultSpec {
 }
 
 impl FaultSpec {
-    /// Faults of machines: whether a cluster has it.
+    /// Faults of clusters: whether one has it.
     pub(crate) fn concerns_cluster(&self, cluster: &str, seed: u64) -> bool {
-        if !self.kind.is_of_machines() {
+        if !self.kind.is_of_clusters() {
             return false;
         }
         let named = match &self.target {

@@ -112,10 +112,10 @@ impl Faults {
         let action = call.action();
         let struck = self.specs.iter().find(|spec| {
             let applies = match spec.kind {
-                FaultKind::NodeNeverUp | FaultKind::SlowBoot => false,
+                kind if kind.is_of_clusters() => false,
                 FaultKind::ExpiredCredentials => is_cloud,
                 FaultKind::LostReply => call.mutates(),
-                FaultKind::Throttling | FaultKind::Denied | FaultKind::Unavailable => true,
+                _ => true,
             };
             applies
                 && spec.targets(call, &action)
@@ -181,8 +181,10 @@ pub(crate) fn error_of(kind: FaultKind, action: &str) -> PortError {
             "the security token has expired",
         )
         .with_code("ExpiredToken"),
-        FaultKind::NodeNeverUp | FaultKind::SlowBoot => {
-            error(PortErrorKind::Bug, "not a fault of calls")
-        }
+        FaultKind::NodeNeverUp
+        | FaultKind::SlowBoot
+        | FaultKind::DeadNodes
+        | FaultKind::BlockingBudget
+        | FaultKind::ScarceAddresses => error(PortErrorKind::Bug, "not a fault of calls"),
     }
 }

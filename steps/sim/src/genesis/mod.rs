@@ -5,6 +5,7 @@ mod cloud;
 mod dns;
 mod facts;
 mod management;
+mod mishaps;
 mod site;
 mod stacks;
 mod upkeep;
@@ -28,7 +29,7 @@ use crate::{
     faults::FaultKind,
     objects::Store,
     rules,
-    state::{Apps, Cluster, Cni, Etcd, NodeFaults, PodCidrs, Probes, Upkeep},
+    state::{Apps, Cluster, ClusterFaults, Cni, Etcd, PodCidrs, Probes, Upkeep},
     timers::Timers,
 };
 
@@ -147,11 +148,12 @@ impl GenesisCluster {
             })?;
         let chance = Chance::new(config.seed, &vintage.id);
         let facts = Arc::new(facts::of(vintage, &site.config, &chance));
+        let id = facts.id.clone();
         let fault = |kind: FaultKind| {
             config
                 .faults
                 .iter()
-                .any(|fault| fault.kind == kind && fault.concerns_cluster(&facts.id, config.seed))
+                .any(|fault| fault.kind == kind && fault.concerns_cluster(&id, config.seed))
         };
         let mut cluster = Cluster {
             identities: self.keys.identities(),
@@ -176,10 +178,10 @@ impl GenesisCluster {
             apps: Apps::default(),
             timers: Timers::default(),
             probes: Probes::default(),
-            node_faults: NodeFaults {
+            faults: ClusterFaults {
                 never_up: fault(FaultKind::NodeNeverUp),
                 slow_boot: fault(FaultKind::SlowBoot),
-                lost_pool_nodes: 0,
+                ..ClusterFaults::default()
             },
             demolished: false,
             accidents: Vec::new(),
@@ -189,8 +191,17 @@ impl GenesisCluster {
         let start = config.start;
         management::fill(&mut cluster, vintage, site, start);
         cloud::start_instances(&mut cluster, vintage, start);
+        if fault(FaultKind::ScarceAddresses) {
+            mishaps::scarce_addresses(&mut cluster);
+        }
         workload::fill(&mut cluster, vintage, start);
         apps::fill(&mut cluster, start);
+        if fault(FaultKind::DeadNodes) {
+            mishaps::dead_nodes(&mut cluster);
+        }
+        if fault(FaultKind::BlockingBudget) {
+            mishaps::blocking_budget(&mut cluster);
+        }
         upkeep::fill(&mut cluster, start);
         rules::settle(&mut cluster, start);
         Ok(cluster)

@@ -127,7 +127,7 @@ fn machine_stage(
 /// From and to, in milliseconds.
 fn stage_millis(cluster: &Cluster, bootstrap: &Bootstrap, stage: u8) -> (u64, u64) {
     match stage {
-        SYSTEM if cluster.node_faults.slow_boot => (150_000, 240_000),
+        SYSTEM if cluster.faults.slow_boot => (150_000, 240_000),
         SYSTEM => (30_000, 45_000),
         ETCD => (6_000, 10_000),
         KUBELET => (5_000, 8_000),
@@ -153,7 +153,7 @@ fn ready(cluster: &Cluster, id: &str, bootstrap: &Bootstrap, stage: u8) -> bool 
             let ordinal = cluster.cloud.instances[id].ordinal;
             let is_first = first.map(|other| other.ordinal).min() == Some(ordinal);
             // An instance that was terminated is remembered for an hour, and so is that it was the first.
-            !(cluster.node_faults.never_up && is_first)
+            !(cluster.faults.never_up && is_first)
         }
         ETCD if !kubeadm::can_read_its_configuration(bootstrap) => false,
         ETCD => match kubeadm::etcd_start(bootstrap) {

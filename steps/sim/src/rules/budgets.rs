@@ -1,15 +1,59 @@
-//! PodDisruptionBudgets: how many of the pods that a budget selects may be down, by somebody's will.
+//! PodDisruptionBudgets: how many of the pods that a budget selects may be down, by somebody's will. And the owner of a budget
+//! that lets nobody go, whom somebody calls when a drain waits for it.
+
+use std::time::Duration;
 
 use drover_model::disruption::selects;
 use drover_ports::{DISRUPTION_BUDGET, PortError, PortErrorKind};
 use drover_step_api::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::apps;
 use crate::{
     objects::{Key, Store},
-    state::Cluster,
+    state::{Cluster, VINTAGE_REALM},
 };
+
+/// How long a drain waits for a budget until its owner has been found and relaxes it.
+const OWNER: Duration = Duration::from_secs(15 * 60);
+
+/// The budget that lets nobody go where a fault says so.
+pub(crate) fn stern() -> Key {
+    Key::new("policy", "PodDisruptionBudget", "shop", "web")
+}
+
+pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
+    if !cluster.faults.stern_budget {
+        return false;
+    }
+    let key = stern();
+    let Some(realm) = cluster.realms.get_mut(VINTAGE_REALM) else {
+        return false;
+    };
+    let is_cordoned = |name: &Value| {
+        let node = Key::new("", "Node", "", name.as_str().unwrap_or_default());
+        realm
+            .get(&node)
+            .is_some_and(|node| node["spec"]["unschedulable"] == true)
+    };
+    let selector = realm
+        .get(&key)
+        .map(|budget| budget["spec"]["selector"].clone());
+    let waited_for = selector.is_some_and(|selector| {
+        realm.of_kind("Pod").any(|(pod, object)| {
+            pod.namespace == key.namespace
+                && selects(&selector, &object["metadata"]["labels"])
+                && is_cordoned(&object["spec"]["nodeName"])
+        })
+    });
+    let timers = &mut cluster.timers;
+    if !timers.hold("budget-owner", &key.name, waited_for, now, || OWNER) {
+        return false;
+    }
+    cluster.faults.stern_budget = false;
+    cluster.faults.relaxed_budgets += 1;
+    realm.edit(&key, |budget| budget["spec"]["maxUnavailable"] = json!(1))
+}
 
 /// Carries an eviction out. True when the pod is asked to end by it.
 pub(crate) fn evict(

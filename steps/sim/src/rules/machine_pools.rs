@@ -184,7 +184,7 @@ pub(super) fn launch(cluster: &mut Cluster, group: &str, now: Timestamp) -> Opti
     if let Some(group) = cluster.cloud.groups.get_mut(&group.name) {
         group.instances.insert(id.clone());
     }
-    let lost = &mut cluster.node_faults.lost_pool_nodes;
+    let lost = &mut cluster.faults.lost_pool_nodes;
     if *lost > 0 {
         *lost -= 1;
         if let Some(instance) = cluster.cloud.instances.get_mut(&id) {
@@ -200,7 +200,7 @@ pub(super) fn boot(cluster: &mut Cluster, id: &str, now: Timestamp) -> Option<u8
         && api::through_new_name(cluster) == Status::Ok
         && nodes::signer_leads(cluster);
     let chance = &cluster.chance;
-    let (from, to) = if cluster.node_faults.slow_boot {
+    let (from, to) = if cluster.faults.slow_boot {
         (200_000, 300_000)
     } else {
         (60_000, 100_000)

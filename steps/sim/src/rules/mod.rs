@@ -52,7 +52,7 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 29] = [
     ec2::run,
     dns::run,
     stacks::run,
@@ -67,6 +67,7 @@ const RULES: [Rule; 28] = [
     leases::run,
     elb::run,
     nodes::run,
+    budgets::run,
     apps::run,
     static_pods::run,
     encryption::run,

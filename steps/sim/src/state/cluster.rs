@@ -75,15 +75,23 @@ pub(crate) struct PodCidrs {
     pub(crate) used: BTreeSet<u32>,
 }
 
-/// Faults that lie in machines rather than in calls.
+/// Faults that lie in the cluster rather than in calls.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NodeFaults {
+pub(crate) struct ClusterFaults {
     /// The first machine never boots.
     pub(crate) never_up: bool,
     /// Machines boot slowly.
     pub(crate) slow_boot: bool,
     /// So many of the next nodes of pools never come up.
     pub(crate) lost_pool_nodes: u32,
+    /// Nodes that were dead when the world began.
+    pub(crate) dead_nodes: u32,
+    /// A budget lets no pod go, and its owner has not been asked.
+    pub(crate) stern_budget: bool,
+    /// Budgets whose owner had to be asked.
+    pub(crate) relaxed_budgets: u32,
+    /// Subnets that had next to no free addresses when the world began.
+    pub(crate) full_subnets: u32,
 }
 
 /// One cluster.
@@ -129,7 +137,7 @@ pub(crate) struct Cluster {
     pub(crate) apps: Apps,
     pub(crate) timers: Timers,
     pub(crate) probes: Probes,
-    pub(crate) node_faults: NodeFaults,
+    pub(crate) faults: ClusterFaults,
     /// True once the cluster has been deleted with all its stacks.
     pub(crate) demolished: bool,
     /// What went wrong by a rule of reality, for the report.

@@ -15,7 +15,9 @@ pub(crate) use apps::{App, Apps};
 pub(crate) use cloud::{
     Backend, Cloud, Elb, Group, Held, Instance, InstanceRole, InstanceState, NodeState,
 };
-pub(crate) use cluster::{Bootstrap, Cluster, Facts, Lease, NodeFaults, PodCidrs, VINTAGE_REALM};
+pub(crate) use cluster::{
+    Bootstrap, Cluster, ClusterFaults, Facts, Lease, PodCidrs, VINTAGE_REALM,
+};
 pub(crate) use cni::Cni;
 pub(crate) use dns::Zone;
 pub(crate) use etcd::{Etcd, EtcdMember};
