@@ -426,6 +426,8 @@ impl Engine {
         };
         if self.leases.heard(&worker, self.live_now, self.now) {
             self.queues.touch();
+            // It is a witness again: whoever has been silent for a TTL is found now.
+            self.live_deadline = None;
         }
         if let Some((number, progress)) = frame.beat.take() {
             for progress in progress {

@@ -7,9 +7,10 @@
 //! The rules:
 //!
 //! * An offer that is not acked in time is reverted.
-//! * A worker that is not heard for a TTL loses its leases, but only while a peer of its pool is heard. When nobody of
-//!   the pool is heard, the network or the region is gone and not the worker: nothing is given to anybody, and when the
-//!   pool comes back everybody has a full TTL to say so.
+//! * A worker that is not heard for a TTL loses its leases, but only while a peer of its pool is heard, that is, not
+//!   suspect: a peer that fell silent in the same moment is no witness. When nobody of the pool is heard, the network or
+//!   the region is gone and not the worker: nothing is given to anybody, and when the pool comes back everybody has a
+//!   full TTL to say so.
 //! * A lease of a critical step holds others off for the step's own maximum instead of the TTL.
 //! * After a restart every lease has the grace period first.
 
@@ -123,6 +124,13 @@ pub enum Finding {
     Heard(InstallationName),
 }
 
+impl Presence {
+    /// Its pool: those that can take each other's leases.
+    fn pool(&self) -> (InstallationName, PoolName) {
+        (self.installation.clone(), self.pool.clone())
+    }
+}
+
 /// Who is heard and who holds what.
 #[derive(Debug)]
 pub struct LeaseTable {
@@ -220,25 +228,29 @@ impl LeaseTable {
     /// A beat, or anything else from the worker. True when it was suspect until now: it takes offers again.
     pub fn heard(&mut self, id: &WorkerId, now: LiveTime, domain_now: Timestamp) -> bool {
         let suspect_after = self.profile.suspect_after();
-        let Some(worker) = self.workers.get_mut(id) else {
+        let Some(worker) = self.workers.get(id) else {
             return false;
         };
         let was_suspect = worker.is_suspect(now, suspect_after);
-        worker.last_heard = now;
-        worker.heard_at = Some(domain_now);
-        if let Some(since) = worker.unheard_since.take() {
-            worker.unheard.push(since, domain_now);
-        }
-        let pool = (
-            worker.presence.installation.clone(),
-            worker.presence.pool.clone(),
-        );
-        if self.silent.contains(&pool.0) {
-            // The pool is back: everybody in it has a full TTL to say so.
-            for peer in self.workers.values_mut() {
-                if peer.presence.installation == pool.0 && peer.presence.pool == pool.1 {
-                    peer.last_heard = peer.last_heard.max(now);
+        if was_suspect {
+            let pool = worker.presence.pool();
+            let mut peers: Vec<&mut Worker> = self
+                .workers
+                .values_mut()
+                .filter(|peer| peer.presence.pool() == pool)
+                .collect();
+            if peers.iter().all(|peer| peer.is_suspect(now, suspect_after)) {
+                // The pool is back: everybody in it has a full TTL to say so.
+                for peer in &mut peers {
+                    peer.last_heard = now;
                 }
+            }
+        }
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.last_heard = now;
+            worker.heard_at = Some(domain_now);
+            if let Some(since) = worker.unheard_since.take() {
+                worker.unheard.push(since, domain_now);
             }
         }
         was_suspect
@@ -368,18 +380,10 @@ impl LeaseTable {
             .workers
             .values()
             .filter(|worker| self.is_heard(worker, now))
-            .map(|worker| {
-                (
-                    worker.presence.installation.clone(),
-                    worker.presence.pool.clone(),
-                )
-            })
+            .map(|worker| worker.presence.pool())
             .collect();
         for worker in self.workers.values_mut() {
-            let pool = (
-                worker.presence.installation.clone(),
-                worker.presence.pool.clone(),
-            );
+            let pool = worker.presence.pool();
             let peer_is_heard = heard.contains(&pool);
             for (key, lease) in &mut worker.leases {
                 if !lease.acked {
@@ -414,7 +418,7 @@ impl LeaseTable {
     }
 
     fn is_heard(&self, worker: &Worker, now: LiveTime) -> bool {
-        worker.connected && worker.last_heard.after(self.profile.lease_ttl) > now
+        worker.connected && !worker.is_suspect(now, self.profile.suspect_after())
     }
 
     fn silence(&mut self, now: LiveTime, findings: &mut Vec<Finding>) {

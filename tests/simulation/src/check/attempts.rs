@@ -119,7 +119,8 @@ pub(super) fn none_in_silence(
         .filter(|worker| Scenario::pool_of(worker) == created.installation.as_str())
         .collect();
     let silences = silences(&pool, history);
-    let margin = scenario.profile.lease_ttl + ON_ITS_WAY;
+    // So long the last one that was heard is a witness against others.
+    let margin = scenario.profile.suspect_after() + ON_ITS_WAY;
     let lost = story.events.iter().filter(|event| {
         matches!(&event.body, Body::AttemptLost { reason, .. } if **reason == *"lease-expired")
     });
