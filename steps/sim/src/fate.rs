@@ -46,7 +46,7 @@ pub enum Fate {
     StackUpdates(bool),
     /// Somebody takes the routes to this destination out of every route table.
     RouteRemoved(String),
-    /// Somebody puts a route into every route table: destination and target.
+    /// Somebody puts a route into every route table of a subnet: destination and target.
     RouteAdded(String, String),
     /// The customer deletes the cluster.
     CustomerDeletes,
@@ -139,7 +139,8 @@ impl Fate {
                 removed
             }
             Self::RouteAdded(destination, target) => {
-                for table in cluster.cloud.route_tables.values_mut() {
+                let tables = cluster.cloud.route_tables.values_mut();
+                for table in tables.filter(|table| !table.main) {
                     table.routes.push(Route {
                         destination: destination.clone(),
                         target: target.clone(),
