@@ -13,7 +13,7 @@ use std::{
 
 use drover_proto::v1;
 use drover_sim::{InstallationConfig, LedgerEntry, WorldClient, ledger};
-use drover_steps_capa::AWS_LIVE_MIGRATION;
+use drover_steps_capa::DEFINITIONS;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -231,15 +231,17 @@ impl Town {
         };
         let mut client = town.client().await;
         client.workers(usize::from(plan.installations)).await;
-        let request = v1::RegisterDefinitionRequest {
-            text: AWS_LIVE_MIGRATION.to_owned(),
-            dry_run: false,
-        };
-        client
-            .definitions
-            .register_definition(request)
-            .await
-            .unwrap();
+        for text in DEFINITIONS {
+            let request = v1::RegisterDefinitionRequest {
+                text: text.to_owned(),
+                dry_run: false,
+            };
+            client
+                .definitions
+                .register_definition(request)
+                .await
+                .unwrap();
+        }
         town
     }
 

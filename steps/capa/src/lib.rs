@@ -1,12 +1,13 @@
-//! Step kinds of the live migration from vintage AWS clusters to Cluster API.
+//! Step kinds of the live migration from vintage AWS clusters to Cluster API, and of what comes weeks after it.
 //!
 //! One kind a file; each file opens with its effect, what makes it safe to repeat, and its way back. `support` holds what
 //! several kinds need. Kinds see the outside through ports only and depend on no other family.
 //!
-//! [`AWS_LIVE_MIGRATION`] is the definition that puts them in order.
+//! [`DEFINITIONS`] put them in order.
 
 pub mod apply_node_pool;
 pub mod apply_objects;
+pub mod clean_manifest;
 pub mod converge_etcd;
 pub mod disarm_node_killers;
 pub mod disown_stacks;
@@ -33,6 +34,7 @@ pub mod stop_control_plane;
 pub mod stop_etcd;
 mod support;
 pub mod suspend_gitops;
+pub mod switch_issuer;
 pub mod switch_over_cni;
 pub mod sync_api_load_balancers;
 pub mod wait_control_plane;
@@ -45,6 +47,12 @@ use drover_step_api::{Registry, RegistryError};
 
 /// The definition of the live migration, YAML.
 pub const AWS_LIVE_MIGRATION: &str = include_str!("../definitions/aws-live-migration.yaml");
+
+/// The definition of what is left to be done weeks after it, YAML.
+pub const AWS_AFTER_CARE: &str = include_str!("../definitions/aws-after-care.yaml");
+
+/// The definitions that come with the family.
+pub const DEFINITIONS: [&str; 2] = [AWS_LIVE_MIGRATION, AWS_AFTER_CARE];
 
 /// Adds the kinds of this family.
 ///
@@ -82,5 +90,7 @@ pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(apply_node_pool::ApplyNodePool)?;
     into.register(replace_nodes::ReplaceNodes)?;
     into.register(retire_node_pool::RetireNodePool)?;
+    into.register(clean_manifest::CleanManifest)?;
+    into.register(switch_issuer::SwitchIssuer)?;
     into.register(sync_api_load_balancers::SyncApiLoadBalancers)
 }

@@ -109,7 +109,7 @@ impl Step<Ports> for RemoveCustomResources {
         }
         let found = objects(ctx, &params.cluster).await?;
         let seen: Vec<&Value> = found.iter().map(|(_, object)| object).collect();
-        if let Some(owner) = gitops::active_owner(ctx, &seen).await? {
+        if let Some(owner) = gitops::active_owner(&ctx.ports().vintage_mc(), &seen).await? {
             return Err(StepError::refused(
                 "gitops-not-suspended",
                 format!("{owner} would make the objects again; suspend it first"),

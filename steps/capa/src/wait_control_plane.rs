@@ -11,13 +11,11 @@ use drover_step_api::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::support::{
     cluster::still_there,
     control_plane,
     defaults::{RETRY, minutes, seconds, timeouts},
-    etcd,
 };
 
 /// See the module.
@@ -81,29 +79,10 @@ impl Step<Ports> for WaitControlPlane {
             minutes(45),
             || async {
                 let object = control_plane::get(ctx, &params.namespace, &params.cluster).await?;
-                if let Some(missing) = missing(&object, params.replicas) {
-                    return Ok(Poll::Pending(missing));
-                }
-                let machines =
-                    control_plane::machines(ctx, &params.namespace, &params.cluster).await?;
-                let mut nodes: Vec<String> = machines
-                    .into_iter()
-                    .filter_map(|machine| machine.node)
-                    .collect();
-                nodes.sort();
-                let members = ctx.ports().etcd(&params.cluster).member_list().await?;
-                let mut names: Vec<String> =
-                    members.iter().map(|member| member.name.clone()).collect();
-                names.sort();
-                if names != nodes {
-                    return Ok(Poll::Pending(format!(
-                        "etcd has the members {}",
-                        names.join(", ")
-                    )));
-                }
-                Ok(match etcd::ailment(ctx, &params.cluster, &members).await? {
-                    Some(why) => Poll::Pending(why),
-                    None => Poll::Ready(Output { nodes }),
+                let found = control_plane::whole(ctx, &object, params.replicas).await?;
+                Ok(match found {
+                    Ok(nodes) => Poll::Ready(Output { nodes }),
+                    Err(missing) => Poll::Pending(missing),
                 })
             },
         )
@@ -113,24 +92,4 @@ impl Step<Ports> for WaitControlPlane {
     async fn observe(&self, _: &Context<Ports>, _: &Params) -> Result<Observed<Output>, StepError> {
         Ok(Observed::NotDone)
     }
-}
-
-/// What the status lacks.
-fn missing(object: &Value, replicas: u32) -> Option<String> {
-    let status = &object["status"];
-    let counts = ["replicas", "readyReplicas", "updatedReplicas"];
-    if let Some(name) = counts.iter().find(|name| status[**name] != replicas) {
-        let count = status[*name].as_u64().unwrap_or(0);
-        return Some(format!("{name} is {count} of {replicas}"));
-    }
-    ["Available", "EtcdClusterHealthy"]
-        .iter()
-        .find_map(|wanted| {
-            let holds = status["conditions"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|condition| condition["type"] == *wanted && condition["status"] == "True");
-            (!holds).then(|| format!("{wanted} is not true"))
-        })
 }

@@ -8,6 +8,7 @@ mod insist;
 mod kinds;
 pub mod preflight;
 mod target;
+pub mod watch_routes;
 
 use drover_ports::Ports;
 use drover_step_api::{Registry, RegistryError};
@@ -18,5 +19,6 @@ use drover_step_api::{Registry, RegistryError};
 /// When a kind is there already or its declaration contradicts itself.
 pub fn registry(into: &mut Registry<Ports>) -> Result<(), RegistryError> {
     into.register(preflight::Preflight)?;
-    into.register(first_node::FirstNode)
+    into.register(first_node::FirstNode)?;
+    into.register(watch_routes::WatchRoutes)
 }

@@ -1,6 +1,7 @@
 //! What can happen to a cluster without anybody calling for it: for tests of preflight checks, guards and rules.
 
 use drover_model::{cr::keys, names};
+use drover_ports::Route;
 use drover_step_api::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -43,6 +44,10 @@ pub enum Fate {
     EncryptionRotates,
     /// A CloudFormation stack is being updated (true), or has been (false).
     StackUpdates(bool),
+    /// Somebody takes the routes to this destination out of every route table.
+    RouteRemoved(String),
+    /// Somebody puts a route into every route table of a subnet: destination and target.
+    RouteAdded(String, String),
     /// The customer deletes the cluster.
     CustomerDeletes,
 }
@@ -119,6 +124,30 @@ impl Fate {
                     .stacks
                     .insert(name, status.to_owned())
                     .is_none_or(|before| before != status)
+            }
+            Self::RouteRemoved(destination) => {
+                let mut removed = false;
+                for table in cluster.cloud.route_tables.values_mut() {
+                    let before = table.routes.len();
+                    table
+                        .routes
+                        .retain(|route| route.destination != *destination);
+                    removed |= table.routes.len() != before;
+                }
+                removed
+            }
+            Self::RouteAdded(destination, target) => {
+                let tables = cluster.cloud.route_tables.values_mut();
+                for table in tables.filter(|table| !table.main) {
+                    table.routes.push(Route {
+                        destination: destination.clone(),
+                        target: target.clone(),
+                    });
+                    table
+                        .routes
+                        .sort_by(|a, b| a.destination.cmp(&b.destination));
+                }
+                true
             }
             Self::CustomerDeletes => {
                 let key = cluster.key(keys::CAPI_GROUP, "Cluster", &cluster.facts.id);

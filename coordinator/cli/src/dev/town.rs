@@ -10,7 +10,7 @@ use std::{
 
 use drover_proto::v1;
 use drover_sim::{InstallationConfig, WorldClient};
-use drover_steps_capa::AWS_LIVE_MIGRATION;
+use drover_steps_capa::DEFINITIONS;
 use futures_util::future;
 use tokio::sync::mpsc;
 
@@ -141,7 +141,7 @@ impl Town {
         Ok(town)
     }
 
-    /// Registers the built-in definition once every worker has said what it serves.
+    /// Registers the built-in definitions once every worker has said what it serves.
     async fn settle(&mut self) -> Outcome {
         let wanted = usize::from(self.plan.world.installations);
         let until = tokio::time::Instant::now() + PATIENCE;
@@ -164,14 +164,16 @@ impl Town {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let request = within(
-            v1::RegisterDefinitionRequest {
-                text: AWS_LIVE_MIGRATION.to_owned(),
-                dry_run: false,
-            },
-            REQUEST,
-        );
-        self.client.definitions.register_definition(request).await?;
+        for text in DEFINITIONS {
+            let request = within(
+                v1::RegisterDefinitionRequest {
+                    text: text.to_owned(),
+                    dry_run: false,
+                },
+                REQUEST,
+            );
+            self.client.definitions.register_definition(request).await?;
+        }
         Ok(())
     }
 

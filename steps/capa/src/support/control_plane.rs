@@ -5,7 +5,10 @@ use drover_ports::{ObjectRef, PortErrorKind, Ports};
 use drover_step_api::{Context, StepError};
 use serde_json::{Value, json};
 
-use super::cluster::{annotation, name};
+use super::{
+    cluster::{annotation, name},
+    etcd,
+};
 use crate::kinds;
 
 /// Its controller writes a status now and then; so often in a row that is no accident any more.
@@ -143,4 +146,60 @@ pub(crate) async fn instance_of(
         let provider_id = machine["spec"]["providerID"].as_str()?;
         provider_id.rsplit('/').next().map(str::to_owned)
     }))
+}
+
+/// Its nodes, ordered by name, when it has as many as it is to have, all are ready and of its newest spec, and etcd has exactly
+/// their members and is whole. Otherwise what is missing.
+///
+/// # Errors
+/// As the port.
+pub(crate) async fn whole(
+    ctx: &Context<Ports>,
+    object: &Value,
+    replicas: u32,
+) -> Result<Result<Vec<String>, String>, StepError> {
+    if let Some(missing) = missing(object, replicas) {
+        return Ok(Err(missing));
+    }
+    let metadata = &object["metadata"];
+    let namespace = metadata["namespace"].as_str().unwrap_or_default();
+    let cluster = name(object);
+    let machines = machines(ctx, namespace, &cluster).await?;
+    let mut nodes: Vec<String> = machines
+        .into_iter()
+        .filter_map(|machine| machine.node)
+        .collect();
+    nodes.sort();
+    let members = ctx.ports().etcd(&cluster).member_list().await?;
+    let mut names: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
+    names.sort();
+    if names != nodes {
+        return Ok(Err(format!("etcd has the members {}", names.join(", "))));
+    }
+    let ailment = etcd::ailment(ctx, &cluster, &members).await?;
+    Ok(ailment.map_or(Ok(nodes), Err))
+}
+
+/// What its status lacks.
+fn missing(object: &Value, replicas: u32) -> Option<String> {
+    let status = &object["status"];
+    // Counts of the spec before say nothing of the one that stands there now.
+    if status["observedGeneration"].as_u64() < object["metadata"]["generation"].as_u64() {
+        return Some("its controller has not seen its newest spec yet".to_owned());
+    }
+    let counts = ["replicas", "readyReplicas", "updatedReplicas"];
+    if let Some(name) = counts.iter().find(|name| status[**name] != replicas) {
+        let count = status[*name].as_u64().unwrap_or(0);
+        return Some(format!("{name} is {count} of {replicas}"));
+    }
+    ["Available", "EtcdClusterHealthy"]
+        .iter()
+        .find_map(|wanted| {
+            let holds = status["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|condition| condition["type"] == *wanted && condition["status"] == "True");
+            (!holds).then(|| format!("{wanted} is not true"))
+        })
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use drover_ports::{Gvk, ObjectRef, Ports};
-use drover_step_api::{Context, StepError};
+use drover_ports::{Gvk, Kube, ObjectRef};
+use drover_step_api::StepError;
 use serde_json::Value;
 
 /// What Flux applies objects by: the group that its labels begin with, the version, the kind.
@@ -33,16 +33,16 @@ pub(crate) fn is_suspended(owner: &Value) -> bool {
     owner["spec"]["suspend"] == true
 }
 
-/// One that applies any of these objects and is not suspended, in words.
+/// One that applies any of these objects, which are in the same cluster, and is not suspended; in words.
 ///
 /// # Errors
 /// As the port.
 pub(crate) async fn active_owner(
-    ctx: &Context<Ports>,
+    kube: &Kube,
     objects: &[&Value],
 ) -> Result<Option<String>, StepError> {
     for owner in owners(objects.iter().copied()) {
-        let found = ctx.ports().vintage_mc().find(&owner).await?;
+        let found = kube.find(&owner).await?;
         if found.is_some_and(|found| !is_suspended(&found)) {
             return Ok(Some(words(&owner)));
         }

@@ -12,6 +12,7 @@ pub(crate) mod looks;
 pub(crate) mod node_jobs;
 pub(crate) mod nodes;
 pub(crate) mod replicas;
+pub(crate) mod rollout;
 pub(crate) mod secrets;
 pub(crate) mod static_pods;
 pub(crate) mod traffic;

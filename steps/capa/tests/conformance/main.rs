@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod around;
+mod care;
 mod guard;
 mod looks;
 mod meanwhile;
@@ -36,6 +37,7 @@ fn every_kind_conforms() {
         nodes::scenarios(),
         guard::scenarios(),
         around::scenarios(),
+        care::scenarios(),
     ];
     scenarios
         .into_iter()

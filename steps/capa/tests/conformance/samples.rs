@@ -86,6 +86,16 @@ const SAMPLES: &[(&str, u32, &str)] = &[
         include_str!("samples/capi.apply_objects-1.json"),
     ),
     (
+        "capi.clean_manifest",
+        1,
+        include_str!("samples/capi.clean_manifest-1.json"),
+    ),
+    (
+        "capi.switch_issuer",
+        1,
+        include_str!("samples/capi.switch_issuer-1.json"),
+    ),
+    (
         "capi.generate_target",
         1,
         include_str!("samples/capi.generate_target-1.json"),

@@ -64,11 +64,22 @@ impl Customer {
 
     /// Asserts that all of it is still good, through the old name.
     pub(crate) async fn assert_nothing_lost(&self) {
-        let kube = self.ports.workload(&self.cluster, Via::OldName);
         let probe = self.ports.probe(&self.cluster);
         assert_eq!(probe.served_ca(Via::OldName).await.unwrap(), self.ca);
-        assert!(kube.review_token(self.token.clone()).await.unwrap());
+        assert!(self.is_known().await);
         assert!(self.can_read_secrets().await, "every Secret is as it was");
+    }
+
+    /// Fetches another token, as whoever reads it again does in time.
+    pub(crate) async fn renew(&mut self) {
+        let kube = self.ports.workload(&self.cluster, Via::OldName);
+        self.token = kube.request_token("kube-system", "default").await.unwrap();
+    }
+
+    /// Whether the token is good still.
+    pub(crate) async fn is_known(&self) -> bool {
+        let kube = self.ports.workload(&self.cluster, Via::OldName);
+        kube.review_token(self.token.clone()).await.unwrap()
     }
 
     /// Whether every Secret can be read through the old name, and is as it was.

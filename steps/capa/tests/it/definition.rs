@@ -1,6 +1,9 @@
 //! The definition as the coordinator reads it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use drover_core::{
     declaration::{Compensation, Effect, KindDeclaration, LossPolicy, RetryPolicy, Role, Timeouts},
@@ -8,7 +11,7 @@ use drover_core::{
     ids::KindRef,
 };
 use drover_step_api as api;
-use drover_steps_capa::AWS_LIVE_MIGRATION;
+use drover_steps_capa::{AWS_AFTER_CARE, AWS_LIVE_MIGRATION, DEFINITIONS};
 use serde_json::json;
 
 use crate::stage::{Migration, Town, kinds};
@@ -20,17 +23,22 @@ const PARAMS_BYTES_MAX: usize = 64 << 10;
 const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 #[test]
-fn the_definition_is_sound() {
-    let definition = Definition::parse(AWS_LIVE_MIGRATION).unwrap();
-    assert_eq!(definition.validate(&declared()), []);
+fn the_definitions_are_sound() {
+    for text in DEFINITIONS {
+        let definition = Definition::parse(text).unwrap();
+        assert_eq!(definition.validate(&declared()), [], "{}", definition.name);
+    }
 }
 
 #[test]
 fn every_kind_of_the_families_is_used_and_no_other() {
-    let definition = Definition::parse(AWS_LIVE_MIGRATION).unwrap();
-    let used: Vec<String> = definition.kinds().map(ToString::to_string).collect();
+    let definitions = DEFINITIONS.map(|text| Definition::parse(text).unwrap());
+    let used: BTreeSet<String> = definitions
+        .iter()
+        .flat_map(|definition| definition.kinds().map(ToString::to_string))
+        .collect();
     let served = declared();
-    let served: Vec<String> = served.keys().map(ToString::to_string).collect();
+    let served: BTreeSet<String> = served.keys().map(ToString::to_string).collect();
     assert_eq!(used, served);
 }
 
@@ -46,6 +54,23 @@ fn environments_other_than_production_need_no_approval() {
     ] {
         let scope = Input(input);
         assert_eq!(when.evaluate(&scope).unwrap(), json!(expected));
+    }
+}
+
+#[test]
+fn a_test_cluster_asks_nobody_about_its_issuers() {
+    let definition = Definition::parse(AWS_AFTER_CARE).unwrap();
+    for gate in ["customer-trusts-both-issuers", "nobody-uses-old-tokens"] {
+        let node = &definition.nodes[definition.index_of(gate).unwrap()];
+        let when = node.when.as_ref().unwrap();
+        for (input, expected) in [
+            (json!({ "environment": "prod" }), true),
+            (json!({}), true),
+            (json!({ "environment": "test" }), false),
+        ] {
+            let scope = Input(input);
+            assert_eq!(when.evaluate(&scope).unwrap(), json!(expected), "{gate}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod after_care;
 mod around;
 mod customer;
 mod definition;

@@ -16,7 +16,7 @@ use drover_step_api::{
     Certainty, Clock, Compensation, Declaration, LossPolicy, Registry, RetryPolicy, StepError,
 };
 use drover_step_testkit::{Background, DrivenStep, Driver, End, Mode, Outcome};
-use drover_steps_capa::AWS_LIVE_MIGRATION;
+use drover_steps_capa::{AWS_AFTER_CARE, AWS_LIVE_MIGRATION};
 use serde_json::{Value, json};
 
 use super::Town;
@@ -27,6 +27,13 @@ pub(crate) fn kinds() -> Registry<Ports> {
     drover_steps_capa::registry(&mut kinds).unwrap();
     drover_steps_checks::registry(&mut kinds).unwrap();
     kinds
+}
+
+/// The after-care of a cluster that this migration has migrated: the Cluster API side's issuer is to stay.
+pub(crate) fn care_of(migration: &Migration) -> Migration {
+    let issuer = &migration.output("inventory")["service_accounts"]["capi_issuer"];
+    let issuer = issuer.as_str().unwrap().to_owned();
+    Migration::after_care(migration.town.clone(), &[issuer])
 }
 
 /// One workflow: the definition in a world.
@@ -84,7 +91,21 @@ impl Migration {
 
     /// With a workflow id of its own: a second one in the same world is another workflow.
     pub(crate) fn called(town: Town, workflow: &str) -> Self {
-        let definition = Definition::parse(AWS_LIVE_MIGRATION).unwrap();
+        let input = json!({ "installation": town.installation, "cluster": town.cluster });
+        Self::playing(town, workflow, AWS_LIVE_MIGRATION, input)
+    }
+
+    /// The after-care of a cluster that has been migrated, with the issuers that are to stay.
+    pub(crate) fn after_care(town: Town, issuers: &[String]) -> Self {
+        let workflow = format!("care-{}", town.cluster);
+        let input = json!({
+            "installation": town.installation, "cluster": town.cluster, "issuers": issuers,
+        });
+        Self::playing(town, &workflow, AWS_AFTER_CARE, input)
+    }
+
+    fn playing(town: Town, workflow: &str, definition: &str, input: Value) -> Self {
+        let definition = Definition::parse(definition).unwrap();
         let driver = Driver::new(
             Arc::new(kinds()),
             Arc::new(town.world.door()),
@@ -92,7 +113,6 @@ impl Migration {
             town.installation.as_str(),
             workflow,
         );
-        let input = json!({ "installation": town.installation, "cluster": town.cluster });
         Self {
             town,
             definition,
@@ -111,8 +131,12 @@ impl Migration {
 
     pub(crate) fn without(town: Town, steps: &[&'static str]) -> Self {
         let mut migration = Self::of(town);
-        migration.omitted = steps.iter().copied().collect();
+        migration.leave_out(steps);
         migration
+    }
+
+    pub(crate) fn leave_out(&mut self, steps: &[&'static str]) {
+        self.omitted = steps.iter().copied().collect();
     }
 
     /// What a step that is left out says it has done: an operator who skips one has to say it too.
@@ -203,6 +227,9 @@ impl Migration {
             .is_none_or(|when| when.evaluate(&self.scope(&node)).unwrap() == json!(true));
         if runs && let Some(for_each) = node.for_each() {
             self.expand(&node, for_each);
+        }
+        if let (true, Action::Timer(duration)) = (runs, &node.action) {
+            self.wait(*duration).await;
         }
         if !runs || node.kind().is_none() {
             return Ok(());

@@ -12,7 +12,7 @@ mod site;
 mod town;
 
 pub(crate) use self::{
-    migration::{Migration, kinds},
+    migration::{Migration, care_of, kinds},
     site::Site,
     town::Town,
 };

@@ -7,3 +7,4 @@ mod preflight;
 #[path = "../../../capa/tests/stage/mod.rs"]
 mod stage;
 mod unfit;
+mod watch_routes;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    api,
+    api, care,
     join::{API_HEALTHZ_KEY, JOIN_KEY, JOIN_PATH},
     metadata,
 };
@@ -17,6 +17,9 @@ const CLOUD_PROVIDER_IS_GONE: Version = Version::new(1, 29, 0);
 /// keeps the vintage etcd's minor version: one cluster, and flags that 3.6 does not know.
 const KUBEADM_PREFERS_ETCD_3_6: Version = Version::new(1, 34, 0);
 const ETCD_3_5: &str = "3.5.24-0";
+
+/// A kubeadm patch of the API server's manifest, with the flags that have to stand several times.
+pub(super) const API_SERVER_PATCH: &str = "/etc/kubernetes/patches/kube-apiserver0+json.json";
 
 pub(super) fn cluster(plan: &ClusterPlan) -> Value {
     let reference = |api_version: &str, kind: &str| {
@@ -262,7 +265,7 @@ fn files(plan: &ClusterPlan) -> Value {
             "tls.key",
         ),
         {
-            "path": "/etc/kubernetes/patches/kube-apiserver0+json.json",
+            "path": API_SERVER_PATCH,
             "permissions": "0644",
             "content": api_server_patch(plan),
         },
@@ -276,7 +279,6 @@ fn files(plan: &ClusterPlan) -> Value {
     ])
 }
 
-/// A kubeadm patch with the flags that have to stand several times.
 fn api_server_patch(plan: &ClusterPlan) -> String {
     let accounts = &plan.service_accounts;
     let issuers = accounts
@@ -284,15 +286,13 @@ fn api_server_patch(plan: &ClusterPlan) -> String {
         .iter()
         .skip(1)
         .chain([&accounts.capi_issuer])
-        .map(|issuer| format!("--service-account-issuer={issuer}"));
+        .map(|issuer| care::issuer_flag(issuer));
     // The legacy key verifies tokens that were never renewed.
     let old_key = "--service-account-key-file=/etc/kubernetes/pki/sa-old.pem".to_owned();
     let operations: Vec<Value> = [old_key]
         .into_iter()
         .chain(issuers)
-        .map(|argument| {
-            json!({"op": "add", "path": "/spec/containers/0/command/-", "value": argument})
-        })
+        .map(|flag| care::argument(&flag))
         .collect();
     Value::from(operations).to_string()
 }

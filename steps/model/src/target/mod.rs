@@ -19,6 +19,7 @@
 //! initialises, and only there. So `ClusterConfiguration` never carries those two flags, later nodes cannot inherit them, and
 //! nothing has to be cleaned out of it afterwards.
 
+pub mod care;
 mod control_plane;
 mod infrastructure;
 mod join;

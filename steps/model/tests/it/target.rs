@@ -119,3 +119,91 @@ fn what_is_not_carried_over_is_listed() {
         "{settings:?}"
     );
 }
+
+fn kubeadm(target: &target::Target) -> Value {
+    object(target, "KubeadmControlPlane")["spec"]["kubeadmConfigSpec"].clone()
+}
+
+/// RFC 7386, as far as these patches go.
+fn merged(into: &Value, patch: &Value) -> Value {
+    let Some(fields) = patch.as_object() else {
+        return patch.clone();
+    };
+    let mut merged = into.clone();
+    for (key, value) in fields {
+        if value.is_null() {
+            merged.as_object_mut().unwrap().shift_remove(key);
+        } else {
+            merged[key] = self::merged(&into[key], value);
+        }
+    }
+    merged
+}
+
+#[test]
+fn what_stays_of_the_migration_is_what_every_node_needs() {
+    let spec = kubeadm(&rendered("eu-central-1", 3));
+    let patch = target::care::without_migration(&spec, "ab1c2").unwrap();
+    let clean = merged(&spec, &patch);
+
+    let paths: Vec<&str> = clean["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["path"].as_str().unwrap())
+        .collect();
+    let kept = [
+        "/etc/kubernetes/encryption/config.yaml",
+        "/etc/kubernetes/pki/sa-old.pem",
+        "/etc/kubernetes/patches/kube-apiserver0+json.json",
+    ];
+    assert_eq!(paths, kept);
+    let words = |field: &str| clean[field].to_string();
+    let before = words("preKubeadmCommands");
+    assert!(before.contains("--dport 6443") && before.contains("envsubst"));
+    let text = clean.to_string();
+    for gone in ["/migration/", "migration-custom-files", "skip-client-san"] {
+        assert!(!text.contains(gone), "{gone}");
+    }
+    assert_eq!(target::care::issuers(&clean), target::care::issuers(&spec));
+    let again = target::care::without_migration(&clean, "ab1c2");
+    assert_eq!(again, None, "there is nothing left to take away");
+}
+
+#[test]
+fn commands_of_others_stay() {
+    let mut spec = kubeadm(&rendered("eu-central-1", 3));
+    spec["postKubeadmCommands"] =
+        json!(["sleep 90", "bash /migration/x.sh", "usermod -aG root core"]);
+    let patch = target::care::without_migration(&spec, "ab1c2").unwrap();
+    assert_eq!(
+        patch["postKubeadmCommands"],
+        json!(["usermod -aG root core"])
+    );
+}
+
+#[test]
+fn issuers_are_read_as_they_are_written() {
+    let spec = kubeadm(&rendered("eu-central-1", 3));
+    let issuers = target::care::issuers(&spec).unwrap();
+    assert!(issuers.len() > 1, "{issuers:?}");
+    let turned: Vec<String> = issuers.iter().rev().cloned().collect();
+    let patch = target::care::with_issuers(&spec, &turned).unwrap();
+    let changed = merged(&spec, &patch);
+    assert_eq!(target::care::issuers(&changed), Some(turned));
+    // What else the patch of the API server says is still there.
+    assert!(changed.to_string().contains("sa-old.pem\\\""));
+
+    let one = &issuers[..1];
+    let changed = merged(&spec, &target::care::with_issuers(&spec, one).unwrap());
+    assert_eq!(target::care::issuers(&changed).unwrap(), one);
+    assert_eq!(target::care::with_issuers(&spec, &[]), None);
+}
+
+#[test]
+fn issuers_elsewhere_are_not_guessed() {
+    let mut spec = kubeadm(&rendered("eu-central-1", 3));
+    spec["clusterConfiguration"]["apiServer"]["extraArgs"] =
+        json!([{"name": "service-account-issuer", "value": "https://x"}]);
+    assert_eq!(target::care::issuers(&spec), None);
+}

@@ -173,6 +173,7 @@ impl GenesisCluster {
             bootstraps: BTreeMap::new(),
             machines_made: 0,
             evictions: 0,
+            outdated: None,
             bootstrap_failures: BTreeMap::new(),
             jobs_done: BTreeMap::new(),
             apps: Apps::default(),

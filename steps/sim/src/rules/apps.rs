@@ -443,13 +443,33 @@ pub(crate) fn notice_undrained(cluster: &mut Cluster, instance: &str, now: Times
         let what = format!("{who} was ended with a pod of {} on it", pod.app);
         cluster.accident(now, what);
     }
-    let attached = cluster.realms.get(VINTAGE_REALM).is_some_and(|realm| {
-        let mut all = realm.of_kind("VolumeAttachment");
-        all.any(|(_, found)| found["spec"]["nodeName"] == node.as_str())
-    });
-    if attached {
+    if has_attached(cluster, &node) {
         cluster.accident(now, format!("{who} was ended with a volume attached to it"));
     }
+}
+
+/// Whoever would be ended with a node that drains: the customer's pods that have not been asked to go yet, with their uids.
+pub(super) fn leaving(cluster: &Cluster, node: &str) -> Vec<(Key, String)> {
+    let here = |pod: &Pod| pod.node.as_deref() == Some(node) && !pod.ending;
+    let all = pods(cluster).into_iter().filter(here);
+    all.map(|pod| {
+        let uid = pod.value["metadata"]["uid"].as_str().unwrap_or_default();
+        (pod.key, uid.to_owned())
+    })
+    .collect()
+}
+
+/// Whether no pod of the customer's and no volume is on a node any more.
+pub(super) fn has_left(cluster: &Cluster, node: &str) -> bool {
+    let mut all = pods(cluster).into_iter();
+    !all.any(|pod| pod.node.as_deref() == Some(node)) && !has_attached(cluster, node)
+}
+
+fn has_attached(cluster: &Cluster, node: &str) -> bool {
+    cluster.realms.get(VINTAGE_REALM).is_some_and(|realm| {
+        let mut all = realm.of_kind("VolumeAttachment");
+        all.any(|(_, found)| found["spec"]["nodeName"] == node)
+    })
 }
 
 /// Customers' pods that serve, by `namespace/name` of what they are of.

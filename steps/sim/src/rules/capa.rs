@@ -189,6 +189,9 @@ fn reconcile_machine(cluster: &mut Cluster, key: &Key, machine: &Value, now: Tim
     }) {
         return start(cluster, key, machine, now);
     }
+    if capi::is_going(cluster, name) {
+        return deregister(cluster, machine);
+    }
     register(cluster, key, machine)
 }
 
@@ -293,6 +296,15 @@ fn register(cluster: &mut Cluster, key: &Key, machine: &Value) -> bool {
         machine["status"]["instanceState"] = json!(word);
         machine["status"]["ready"] = json!(word == "running");
     })
+}
+
+/// Takes the instance of a Machine that is being deleted off the load balancer, while it is drained still: before its API
+/// loses etcd (upstream `controllers/awsmachine_controller.go`, `reconcileLBAttachment`).
+fn deregister(cluster: &mut Cluster, machine: &Value) -> bool {
+    let name = names::capa_load_balancer(&cluster.facts.id);
+    capi::instance_of(&machine["spec"]["providerID"])
+        .zip(cluster.cloud.elbs.get_mut(&name))
+        .is_some_and(|(id, elb)| elb.backends.remove(id).is_some())
 }
 
 /// A machine that is being deleted: its instance ends, then the object goes.

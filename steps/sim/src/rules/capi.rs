@@ -1,5 +1,5 @@
 //! Cluster API's core: the Cluster takes over what its infrastructure says, Machines find their Nodes, and a Machine that is
-//! deleted takes its instance along, once nobody holds that up.
+//! deleted takes its instance along, once its Node is drained and nobody holds that up.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use drover_model::{cr::keys, target::api};
 use drover_step_api::Timestamp;
 use serde_json::{Value, json};
 
-use super::{api as api_rules, nodes};
+use super::{api as api_rules, apps, budgets, nodes};
 use crate::{
     objects::Key,
-    state::{Cluster, NodeState, Status},
+    state::{Cluster, NodeState, Status, VINTAGE_REALM},
 };
 
 /// Key of the Cluster.
@@ -102,20 +102,87 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     if is_paused(cluster, &object) {
         return false;
     }
-    let acted = end_machines(cluster, now);
+    let acted = drain_machines(cluster, now) | end_machines(cluster, now);
     if object["metadata"].get("deletionTimestamp").is_some() {
         return acted;
     }
     acted | take_over(cluster, &object) | match_nodes(cluster, now)
 }
 
-/// Machines that are being deleted: their infrastructure goes, then they do.
+/// Whether the Node of a Machine that is being deleted is drained first, and deleted in the end: not with the whole cluster,
+/// and not when it is the control plane's last one.
+fn drains(cluster: &Cluster, name: &str) -> bool {
+    is_going(cluster, name)
+        && node_of(cluster, name).is_some()
+        && cluster
+            .capi
+            .get(&cluster_key(cluster))
+            .is_some_and(|owner| owner["metadata"].get("deletionTimestamp").is_none())
+        && machines(cluster)
+            .iter()
+            .any(|other| !is_going(cluster, other))
+}
+
+/// Whether a Machine is being deleted.
+pub(super) fn is_going(cluster: &Cluster, name: &str) -> bool {
+    machine(cluster, name)
+        .is_some_and(|machine| machine["metadata"].get("deletionTimestamp").is_some())
+}
+
+/// Whether nothing of customers is left on the Node of a Machine that is being deleted. For one that nobody hears of nobody
+/// waits.
+pub(super) fn is_drained(cluster: &Cluster, name: &str) -> bool {
+    let Some(node) = node_of(cluster, name).filter(|_| drains(cluster, name)) else {
+        return true;
+    };
+    let mut instances = cluster.cloud.instances.values();
+    let is_heard =
+        instances.any(|instance| instance.dns == node && instance.node == NodeState::Ready);
+    !is_heard || apps::has_left(cluster, node)
+}
+
+/// Nodes of Machines that are being deleted: cordoned, and whoever is there is asked to go, as budgets allow; whoever may not
+/// is asked again after twenty seconds.
+fn drain_machines(cluster: &mut Cluster, now: Timestamp) -> bool {
+    let mut acted = false;
+    for name in machines(cluster) {
+        let draining = !is_drained(cluster, &name);
+        let node = node_of(cluster, &name).filter(|_| draining);
+        let Some(node) = node.map(str::to_owned) else {
+            continue;
+        };
+        let key = nodes::key(&node);
+        let realm = cluster.realms.get(VINTAGE_REALM);
+        let is_cordoned = realm
+            .and_then(|realm| realm.get(&key))
+            .is_some_and(|node| node["spec"]["unschedulable"] == true);
+        let wait = Duration::from_secs(if is_cordoned { 20 } else { 1 });
+        if !cluster
+            .timers
+            .hold("machine-drains", &name, true, now, || wait)
+        {
+            continue;
+        }
+        nodes::edit(cluster, &key, |node| {
+            node["spec"]["unschedulable"] = json!(true);
+        });
+        for (pod, uid) in apps::leaving(cluster, &node) {
+            if let Some(realm) = cluster.realms.get_mut(VINTAGE_REALM) {
+                let asked = budgets::evict(realm, (&pod.namespace, &pod.name), &uid, "drain", now);
+                acted |= asked.unwrap_or(false);
+            }
+        }
+    }
+    acted
+}
+
+/// Machines that are being deleted: their infrastructure goes, then their Node, then they do.
 fn end_machines(cluster: &mut Cluster, now: Timestamp) -> bool {
     let going: Vec<Key> = cluster
         .capi
         .of_kind("Machine")
         .filter(|(_, machine)| machine["metadata"].get("deletionTimestamp").is_some())
-        .filter(|(_, machine)| !holds_up(machine))
+        .filter(|(key, machine)| !holds_up(machine) && is_drained(cluster, &key.name))
         .map(|(key, _)| key.clone())
         .collect();
     let mut acted = false;
@@ -124,6 +191,13 @@ fn end_machines(cluster: &mut Cluster, now: Timestamp) -> bool {
         if cluster.capi.contains(&infrastructure) {
             acted |= cluster.capi.delete(&infrastructure, now);
             continue;
+        }
+        if let (true, Some(node)) = (drains(cluster, &key.name), node_of(cluster, &key.name)) {
+            let node = node.to_owned();
+            if let Some(realm) = cluster.realms.get_mut(VINTAGE_REALM) {
+                realm.remove(&nodes::key(&node));
+            }
+            nodes::forget(cluster, &node);
         }
         acted |= cluster.capi.edit(&key, |machine| {
             machine["metadata"]["finalizers"] = json!([])

@@ -168,6 +168,26 @@ fn elect(cluster: &mut Cluster, now: Timestamp) -> bool {
     acted
 }
 
+/// The member that leads hands its leadership to the newest other one that is up, which costs nobody anything.
+pub(super) fn forward_leadership(cluster: &mut Cluster, from: u64) {
+    if cluster.etcd.leader != Some(from) {
+        return;
+    }
+    let ordinal = |member: &&EtcdMember| {
+        let instance = cluster.cloud.instances.get(&member.instance);
+        instance.map(|instance| instance.ordinal)
+    };
+    let newest = cluster
+        .etcd
+        .voters()
+        .filter(|member| member.id != from && is_up(cluster, member))
+        .max_by_key(ordinal)
+        .map(|member| member.id);
+    if newest.is_some() {
+        cluster.etcd.leader = newest;
+    }
+}
+
 /// Takes a member out of the membership for good. False when there is no such member.
 pub(crate) fn remove(cluster: &mut Cluster, id: u64) -> bool {
     let before = cluster.etcd.members.len();

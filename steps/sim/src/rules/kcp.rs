@@ -2,7 +2,8 @@
 //!
 //! What matters to a migration: it invents every key that it does not find; it makes one Machine, waits for its Node, then
 //! removes every etcd member that belongs to no Machine, one after the other, and only then makes the second and third
-//! Machine, one at a time. Paused, it does none of it.
+//! Machine, one at a time. Machines that were made from another spec it replaces, see [`rollout`]. Paused, it does none of
+//! it.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use drover_ports::SecretBytes;
 use drover_step_api::Timestamp;
 use serde_json::{Value, json};
 
-use super::{api as api_rules, cabpk, capa, capi, etcd};
+use super::{api as api_rules, cabpk, capa, capi, etcd, rollout};
 use crate::{
     objects::{Key, SecretData},
     state::{Cluster, NodeState},
@@ -36,6 +37,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
         | clean_up(cluster, active, now)
         | evict(cluster, active, now)
         | scale(cluster, &object, active, now)
+        | rollout::run(cluster, &object, active, now)
         | status(cluster, &key, &object, active, now)
 }
 
@@ -142,7 +144,7 @@ fn owner_reference(api_version: &str, object: &Value) -> Value {
 }
 
 /// Members that belong to no Machine.
-fn unknown_members(cluster: &Cluster) -> Vec<u64> {
+pub(super) fn unknown_members(cluster: &Cluster) -> Vec<u64> {
     let machines = capi::machines(cluster);
     let nodes: Vec<&str> = machines
         .iter()
@@ -189,14 +191,16 @@ fn evict(cluster: &mut Cluster, active: bool, now: Timestamp) -> bool {
     etcd::remove(cluster, unknown[0])
 }
 
-/// Of a Machine that is being deleted it takes the etcd member away, and lets it go then.
+/// Of a Machine that is being deleted, and drained, it takes the etcd member away, and lets it go then. A member that leads
+/// hands its leadership over first.
 fn clean_up(cluster: &mut Cluster, active: bool, now: Timestamp) -> bool {
     let mut acted = false;
     for name in capi::machines(cluster) {
         let waits = active
             && capi::machine(cluster, &name).is_some_and(|machine| {
                 machine["metadata"].get("deletionTimestamp").is_some() && capi::holds_up(machine)
-            });
+            })
+            && capi::is_drained(cluster, &name);
         if !cluster.timers.hold("kcp-cleans-up", &name, waits, now, || {
             Duration::from_secs(2)
         }) {
@@ -206,6 +210,7 @@ fn clean_up(cluster: &mut Cluster, active: bool, now: Timestamp) -> bool {
             .and_then(|node| cluster.etcd.by_name(node))
             .map(|member| member.id);
         if let Some(member) = member {
+            etcd::forward_leadership(cluster, member);
             etcd::remove(cluster, member);
         }
         let key = cluster.key(keys::CAPI_GROUP, "Machine", &name);
@@ -241,7 +246,7 @@ fn scale(cluster: &mut Cluster, object: &Value, active: bool, now: Timestamp) ->
 }
 
 /// What its preflight asks before it makes another Machine.
-fn is_healthy(cluster: &Cluster, machines: &[String]) -> bool {
+pub(super) fn is_healthy(cluster: &Cluster, machines: &[String]) -> bool {
     sees_etcd(cluster)
         && machines.iter().all(|machine| {
             capi::machine(cluster, machine)
@@ -255,7 +260,7 @@ fn instance_of(cluster: &Cluster, machine: &str) -> Option<String> {
     capi::instance_of(&provider_id).map(str::to_owned)
 }
 
-fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
+pub(super) fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
     let facts = std::sync::Arc::clone(&cluster.facts);
     let reference = &object["spec"]["machineTemplate"]["infrastructureRef"];
     let template_name = reference["name"].as_str().unwrap_or_default();
@@ -315,6 +320,7 @@ fn make_machine(cluster: &mut Cluster, object: &Value, now: Timestamp) -> bool {
         "metadata": metadata(&by_machine),
         "spec": template["spec"]["template"]["spec"],
     });
+    infrastructure["metadata"]["annotations"] = json!({rollout::CLONED_FROM: template_name});
     infrastructure["metadata"]["finalizers"] = json!([capa::FINALIZER_MACHINE]);
     cluster.capi.put(config, now);
     cluster.capi.put(infrastructure, now);
@@ -341,6 +347,7 @@ fn failure_domain(cluster: &Cluster) -> String {
 }
 
 fn status(cluster: &mut Cluster, key: &Key, object: &Value, active: bool, now: Timestamp) -> bool {
+    let outdated = rollout::outdated(cluster, object).len();
     let machines = capi::machines(cluster);
     let ready = machines
         .iter()
@@ -358,10 +365,11 @@ fn status(cluster: &mut Cluster, key: &Key, object: &Value, active: bool, now: T
     let wanted = json!({
         "replicas": machines.len(),
         "readyReplicas": ready,
-        "updatedReplicas": machines.len(),
+        "updatedReplicas": machines.len() - outdated,
         "unavailableReplicas": machines.len() - ready,
         "initialized": initialised,
         "ready": ready > 0,
+        "observedGeneration": object["metadata"]["generation"],
         "conditions": [
             {"type": "Available", "status": word(initialised && ready > 0)},
             {"type": "EtcdClusterHealthy", "status": word(etcd_healthy)},

@@ -38,6 +38,7 @@ pub(crate) mod migrator;
 pub(crate) mod nodes;
 mod operators;
 mod probes;
+mod rollout;
 pub(crate) mod stacks;
 pub(crate) mod static_pods;
 mod upkeep;

@@ -129,6 +129,9 @@ pub(crate) struct Cluster {
     pub(crate) machines_made: u64,
     /// Evictions since the control plane was last held.
     pub(crate) evictions: u64,
+    /// Machines of another spec than the control plane's, and as of which change of the objects: to compare specs is dear, and
+    /// they are asked for at every turn.
+    pub(crate) outdated: Option<(u64, Vec<String>)>,
     /// Failed looks of CABPK, by Machine, for its back-off.
     pub(crate) bootstrap_failures: BTreeMap<String, u32>,
     /// Jobs that were carried out and have not been reported yet, by uid: true when they succeeded.

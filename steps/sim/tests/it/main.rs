@@ -9,6 +9,7 @@ mod rules_around;
 mod rules_capi;
 mod rules_control_plane;
 mod rules_nodes;
+mod rules_rollout;
 mod rules_vintage;
 mod served;
 mod stage;
