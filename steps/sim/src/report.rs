@@ -105,6 +105,7 @@ impl World {
             };
             for (kind, count) in [
                 (FaultKind::NodeNeverUp, never_up),
+                (FaultKind::JoinFails, cluster.node_faults.joins_failed),
                 (FaultKind::SlowBoot, slow),
             ] {
                 if count > 0 {

@@ -58,7 +58,7 @@ pub(crate) struct WorldArgs {
     /// Installations: golem in eu-central-1, lotus in cn-north-1, inst03, …
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     installations: u16,
-    /// Faults to inject: throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, slow-boot; narrowed
+    /// Faults to inject: throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, join-fails, slow-boot; narrowed
     /// as in throttling@ec2=30%
     #[arg(long, value_name = "KIND", num_args = 1..)]
     fault: Vec<drover_sim::FaultSpec>,

@@ -24,19 +24,22 @@ pub enum FaultKind {
     ExpiredCredentials,
     /// The first new machine of a cluster never boots; the one that replaces it does.
     NodeNeverUp,
+    /// The first machine of a cluster that joins its control plane fails to; the one that replaces it does not.
+    JoinFails,
     /// New machines boot slowly.
     SlowBoot,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Throttling,
         Self::Denied,
         Self::LostReply,
         Self::Unavailable,
         Self::ExpiredCredentials,
         Self::NodeNeverUp,
+        Self::JoinFails,
         Self::SlowBoot,
     ];
 
@@ -49,6 +52,7 @@ impl FaultKind {
             Self::Unavailable => "unavailable",
             Self::ExpiredCredentials => "expired-credentials",
             Self::NodeNeverUp => "node-never-up",
+            Self::JoinFails => "join-fails",
             Self::SlowBoot => "slow-boot",
         }
     }
@@ -68,13 +72,16 @@ impl FaultKind {
             Self::NodeNeverUp => {
                 "each cluster's first new machine never boots; its replacement does"
             }
+            Self::JoinFails => {
+                "each cluster's first machine that joins its control plane fails to; its replacement does not"
+            }
             Self::SlowBoot => "new machines take four times as long to boot",
         }
     }
 
     /// True for faults that lie in machines rather than in calls.
     pub fn is_of_machines(self) -> bool {
-        matches!(self, Self::NodeNeverUp | Self::SlowBoot)
+        matches!(self, Self::NodeNeverUp | Self::JoinFails | Self::SlowBoot)
     }
 
     fn default_target(self) -> Target {
@@ -85,7 +92,9 @@ impl FaultKind {
                 "elasticloadbalancing:DeregisterInstancesFromLoadBalancer".to_owned(),
             ),
             Self::LostReply => Target::Mutations,
-            Self::Unavailable | Self::NodeNeverUp | Self::SlowBoot => Target::Anything,
+            Self::Unavailable | Self::NodeNeverUp | Self::JoinFails | Self::SlowBoot => {
+                Target::Anything
+            }
         }
     }
 
@@ -94,7 +103,7 @@ impl FaultKind {
             Self::Throttling => Rate::Percent(10.0),
             Self::LostReply | Self::Unavailable => Rate::Percent(5.0),
             Self::Denied | Self::ExpiredCredentials => Rate::Once,
-            Self::NodeNeverUp | Self::SlowBoot => Rate::Always,
+            Self::NodeNeverUp | Self::JoinFails | Self::SlowBoot => Rate::Always,
         }
     }
 }
@@ -152,7 +161,7 @@ pub struct FaultSpec {
 pub enum FaultError {
     /// Unknown kind.
     #[error(
-        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up and slow-boot"
+        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, join-fails and slow-boot"
     )]
     Kind(String),
     /// Unknown rate.

@@ -112,7 +112,7 @@ impl Faults {
         let action = call.action();
         let struck = self.specs.iter().find(|spec| {
             let applies = match spec.kind {
-                FaultKind::NodeNeverUp | FaultKind::SlowBoot => false,
+                FaultKind::NodeNeverUp | FaultKind::JoinFails | FaultKind::SlowBoot => false,
                 FaultKind::ExpiredCredentials => is_cloud,
                 FaultKind::LostReply => call.mutates(),
                 FaultKind::Throttling | FaultKind::Denied | FaultKind::Unavailable => true,
@@ -181,7 +181,7 @@ pub(crate) fn error_of(kind: FaultKind, action: &str) -> PortError {
             "the security token has expired",
         )
         .with_code("ExpiredToken"),
-        FaultKind::NodeNeverUp | FaultKind::SlowBoot => {
+        FaultKind::NodeNeverUp | FaultKind::JoinFails | FaultKind::SlowBoot => {
             error(PortErrorKind::Bug, "not a fault of calls")
         }
     }

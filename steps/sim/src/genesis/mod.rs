@@ -165,6 +165,7 @@ impl GenesisCluster {
             etcd: Etcd::default(),
             leases: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            endpoint_port: None,
             upkeep: Upkeep::default(),
             cni: Cni::default(),
             pod_cidrs: PodCidrs::default(),
@@ -178,6 +179,8 @@ impl GenesisCluster {
             probes: Probes::default(),
             node_faults: NodeFaults {
                 never_up: fault(FaultKind::NodeNeverUp),
+                failing_joins: fault(FaultKind::JoinFails).into(),
+                joins_failed: 0,
                 slow_boot: fault(FaultKind::SlowBoot),
                 lost_pool_nodes: 0,
             },
