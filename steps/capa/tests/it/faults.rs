@@ -56,6 +56,11 @@ async fn a_node_that_never_comes_up_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_join_fails_is_replaced() {
+    survives(FaultKind::JoinFails, &["join-fails"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_of_all_kinds_cost_nothing_but_time() {
     let town = Town::with_faults(7, &["throttling=5%", "lost-reply=5%", "unavailable=2%"]);
     let customer = Customer::of(&town).await;
