@@ -34,6 +34,8 @@ pub enum Fate {
     KubeletBreaks(String),
     /// The first Cluster API machine will never boot; the one that replaces it will.
     FirstMachineNeverBoots,
+    /// So many of the next machines that join the control plane fail to: `kubeadm join` ends, and nobody tries again.
+    JoinsFail(u32),
     /// So many of the next nodes of Cluster API pools never come up.
     PoolNodesNeverComeUp(u32),
     /// The owner of a budget (`namespace/name`) lets so many of its pods be down by somebody's will; with 0 it blocks every drain.
@@ -88,6 +90,9 @@ impl Fate {
                 instance.is_some_and(|instance| std::mem::replace(&mut instance.kubelet, false))
             }
             Self::FirstMachineNeverBoots => !std::mem::replace(&mut cluster.faults.never_up, true),
+            Self::JoinsFail(count) => {
+                std::mem::replace(&mut cluster.faults.failing_joins, *count) != *count
+            }
             Self::PoolNodesNeverComeUp(count) => {
                 std::mem::replace(&mut cluster.faults.lost_pool_nodes, *count) != *count
             }

@@ -101,6 +101,7 @@ impl World {
             let slow = if cluster.faults.slow_boot { made } else { 0 };
             for (kind, count) in [
                 (FaultKind::NodeNeverUp, never_up),
+                (FaultKind::JoinFails, cluster.faults.joins_failed),
                 (FaultKind::SlowBoot, slow),
                 (FaultKind::DeadNodes, cluster.faults.dead_nodes.into()),
                 (

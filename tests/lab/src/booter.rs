@@ -16,6 +16,7 @@ use crate::{
     api,
     cloud::{Cloud, Instance},
     hosts::Hosts,
+    machines::Machines,
     node::NodeSpec,
     pki::Ca,
     place::{Parts, Place},
@@ -40,6 +41,8 @@ pub(crate) struct Booter<'l> {
     nodes: BTreeMap<String, Space>,
     /// Instances that were begun once: an instance never begins anew.
     begun: BTreeSet<String>,
+    /// Cluster API machines that were begun.
+    booted: usize,
 }
 
 impl<'l> Booter<'l> {
@@ -62,6 +65,7 @@ impl<'l> Booter<'l> {
             ca,
             begun: masters.keys().cloned().collect(),
             nodes: masters,
+            booted: 0,
         }
     }
 
@@ -91,6 +95,7 @@ impl<'l> Booter<'l> {
                 {
                     let space = self.boot(instance, &data).await?;
                     self.begun.insert(instance.id.clone());
+                    self.booted += 1;
                     self.nodes.insert(instance.id.clone(), space);
                     say(&format!(
                         "{} boots as {}",
@@ -162,6 +167,7 @@ impl<'l> Booter<'l> {
             &instance.private_dns,
             address,
         )?;
+        let machines = Machines::read(self.place)?;
         let spec = NodeSpec {
             instance: instance.id.clone(),
             name: instance.private_dns.clone(),
@@ -184,6 +190,8 @@ impl<'l> Booter<'l> {
             )),
             units: BTreeMap::new(),
             bootstrap: Some(bootstrap),
+            bind: machines.bind,
+            join_fails: machines.join_fails.filter(|_| self.booted == 1),
             folder,
         };
         begin(&spec, self.begun.len()).await

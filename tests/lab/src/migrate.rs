@@ -15,11 +15,12 @@ use crate::{
     cloud::Clients,
     coordinator::Client,
     definition,
+    endpoints::{Endpoints, Service},
     kill::Kills,
     ledger,
     order::Order,
     place::{Parts, Place},
-    prober::{Name, Prober, Seen},
+    prober::{Name, Prober, Seen, Way},
     proofs::{self, Proofs},
     scenario::NAMESPACE,
     story::Story,
@@ -63,6 +64,8 @@ pub(crate) struct Report {
     pub steps: Vec<StepTimes>,
     /// What was seen through each name.
     pub seen: BTreeMap<String, Seen>,
+    /// What became of the API's service inside the cluster.
+    pub service: Service,
     /// What held.
     pub proofs: Option<Proofs>,
     /// Members of etcd afterwards.
@@ -88,9 +91,6 @@ pub(crate) struct StepTimes {
     pub attempts: u32,
 }
 
-/// Several times longer than a migration of the lab takes.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-
 /// Migrates the lab's cluster, and says on stderr how it goes.
 pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result<Report> {
     let parts = Parts::find()?;
@@ -103,15 +103,23 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
     let last = args.until.as_deref().or(args.order.until());
     client.register(&definition::derive(last)?).await?;
     let id = format!("lab-{}", jiff::Timestamp::now().as_second());
-    let old = Prober::begin(vec![name(place, "old", &facts.plan.endpoints.old_api)?]);
+    args.order.machines().leave(place)?;
+    let endpoints = Endpoints::follow(&place.kubeconfig("workload")).await?;
+    let inside = Name {
+        way: Way::Endpoints(endpoints.addresses()),
+        ..name(place, "in-cluster", "kubernetes.default.svc")?
+    };
+    let old = name(place, "old", &facts.plan.endpoints.old_api)?;
+    let old = Prober::begin(vec![old, inside]);
     let mut new = None;
     let begin = Instant::now();
     client.start(&id, &facts).await?;
     let mut kills = Kills::new(&args.kill)?;
     let mut story = Story::new(begin);
     let ended = loop {
-        if begin.elapsed() > PATIENCE {
-            bail!("{id} has not ended within {} s", PATIENCE.as_secs());
+        let patience = args.order.patience();
+        if begin.elapsed() > patience {
+            bail!("{id} has not ended within {} s", patience.as_secs());
         }
         let workflow = client.describe(&id).await?;
         story.tell(&workflow);
@@ -143,6 +151,7 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
         seconds,
         steps: story.times(),
         seen,
+        service: endpoints.end(place.path("endpoints.jsonl")).await?,
         proofs: None,
         members: Vec::new(),
         nodes,
@@ -182,6 +191,7 @@ fn name(place: &Place, label: &str, host: &str) -> anyhow::Result<Name> {
     Ok(Name {
         label: label.to_owned(),
         host: host.to_owned(),
+        way: Way::Lookup,
         tls: Tls::trusting(&ca, Some((&certificate, &key)))?,
     })
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     api,
     cloud::Clients,
+    machines::{JoinFails, Machines},
     management::until,
     place::{Parts, Place},
     proofs,
@@ -31,6 +32,12 @@ pub(crate) enum Order {
     TrafficAfter,
     /// As traffic-after, but node 1 stands behind etcd's load balancer too, so that the old API servers go on
     EtcdBalancer,
+    /// As chosen, but the new nodes' API servers bind 6443 while the masters' advertise 443
+    BindPorts,
+    /// As chosen, but the second node's `kubeadm join` fails before it has changed anything
+    FailedJoin,
+    /// As chosen, but the second node's etcd never starts: kubeadm has added it, and gives up
+    FailedMember,
     /// As traffic-after, with one vintage member that hangs: what does the control plane's controller do?
     SickMember,
 }
@@ -42,10 +49,30 @@ impl Order {
     /// The last step that the workflow itself plays; all of them in the chosen order.
     pub(crate) fn until(self) -> Option<&'static str> {
         match self {
-            Self::Chosen => None,
+            Self::Chosen | Self::BindPorts | Self::FailedJoin | Self::FailedMember => None,
             Self::LeaderStays => Some("stop-vintage-control-plane"),
             Self::TrafficAfter | Self::EtcdBalancer | Self::SickMember => Some("verify-first-node"),
         }
+    }
+
+    /// What is different about the new machines.
+    pub(crate) fn machines(self) -> Machines {
+        Machines {
+            bind: (self == Self::BindPorts).then_some(6443),
+            join_fails: match self {
+                Self::FailedJoin => Some(JoinFails::AtOnce),
+                Self::FailedMember => Some(JoinFails::WithoutEtcd),
+                _ => None,
+            },
+        }
+    }
+
+    /// Several times longer than it takes; a machine that does not join has a quarter of an hour.
+    pub(crate) fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::FailedJoin | Self::FailedMember => 45 * 60,
+            _ => 15 * 60,
+        })
     }
 
     /// Plays the rest of it.
@@ -57,7 +84,7 @@ impl Order {
     ) -> anyhow::Result<()> {
         let hand = Hand::new(place, parts, facts).await?;
         match self {
-            Self::Chosen => return Ok(()),
+            Self::Chosen | Self::BindPorts | Self::FailedJoin | Self::FailedMember => return Ok(()),
             Self::LeaderStays => {
                 hand.lead_by_a_vintage_member().await?;
                 hand.converge().await?;

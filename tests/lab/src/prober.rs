@@ -1,4 +1,5 @@
-//! What a customer notices: at 20 Hz one read and one write through each name of the API. Every other request goes over a new
+//! What a customer notices: at 20 Hz one read and one write through each name of the API, and
+//! through its service inside the cluster. Every other request goes over a new
 //! connection, the rest over one that is kept as long as it lives, as clients do: HTTP/2, so that a server that ends in good
 //! order can say so.
 
@@ -7,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -23,7 +24,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::{Deserialize, Serialize};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::tls::{self, Tls};
+use crate::{
+    endpoints::Addresses,
+    tls::{self, Tls},
+};
 
 /// From one round to the next.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -34,18 +38,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const OBJECTS: &str = "/api/v1/namespaces/default/configmaps/probe-";
 /// Each writer's own objects, which it takes in turn: writes that are on their way at once never meet at one.
 const OWN: u64 = 20;
-/// How many there have to be: two names, two kinds of connection.
-pub(crate) const ALL: u64 = 4 * OWN;
+/// How many there have to be: two names and the service, two kinds of connection.
+pub(crate) const ALL: u64 = 6 * OWN;
 
 /// Through which name, and as whom.
 #[derive(Clone)]
 pub(crate) struct Name {
-    /// `old` or `new`.
+    /// `old`, `new` or `in-cluster`.
     pub label: String,
-    /// The name, looked up for every connection, as clients do.
+    /// The name that the server is to have.
     pub host: String,
+    /// Where it leads.
+    pub way: Way,
     /// Whom it trusts and who it is.
     pub tls: Tls,
+}
+
+/// Where a new connection goes.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// To where its name leads, looked up for every connection, as clients do.
+    Lookup,
+    /// To the service's endpoints in turn, as the nodes of a cluster send it there; what is open stays open.
+    Endpoints(Addresses),
 }
 
 /// What was seen through one name.
@@ -128,6 +143,7 @@ impl Prober {
                     begin,
                     samples: Arc::clone(&prober.samples),
                     written: Arc::new(AtomicU64::new(0)),
+                    turn: Arc::default(),
                 };
                 prober
                     .tasks
@@ -163,6 +179,7 @@ pub(crate) async fn answers(name: &Name) -> bool {
         begin: Instant::now(),
         samples: Arc::default(),
         written: Arc::default(),
+        turn: Arc::default(),
     };
     probe.once("read", None).await.is_some()
 }
@@ -173,6 +190,8 @@ struct Probe {
     begin: Instant,
     samples: Arc<Mutex<Vec<Sample>>>,
     written: Arc<AtomicU64>,
+    /// Whose turn it is among the service's endpoints.
+    turn: Arc<AtomicUsize>,
 }
 
 type Connection = SendRequest<Full<Bytes>>;
@@ -270,15 +289,31 @@ impl Probe {
     }
 
     fn first_object(&self) -> u64 {
-        let name = u64::from(self.name.label == "new");
+        let name = match self.name.label.as_str() {
+            "old" => 0,
+            "new" => 1,
+            _ => 2,
+        };
         let connection = u64::from(self.connection == "new");
         (name * 2 + connection) * OWN
     }
 
     async fn connect(&self) -> anyhow::Result<Connection> {
-        let mut found = tokio::net::lookup_host((self.name.host.as_str(), 443)).await?;
-        let to = found.next().context("no address")?;
-        let stream = tls::connect(&self.name.tls, to, &self.name.host).await?;
+        let to = match &self.name.way {
+            Way::Lookup => {
+                let mut found = tokio::net::lookup_host((self.name.host.as_str(), 443)).await?;
+                found.next().context("no address")?
+            }
+            Way::Endpoints(addresses) => {
+                let addresses = addresses.borrow();
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let chosen = turn.checked_rem(addresses.len()).map(|n| addresses[n]);
+                chosen.context("the service has no endpoint")?
+            }
+        };
+        let stream = tls::connect(&self.name.tls, to, &self.name.host)
+            .await
+            .with_context(|| format!("to {to}"))?;
         let (sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         // It lives as long as its sender; what ends it is seen there.

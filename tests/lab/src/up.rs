@@ -247,7 +247,7 @@ pub(crate) fn print(report: &Report) {
     ));
     for (name, seen) in &report.seen {
         say(&format!(
-            "{name} name: {} requests, {} failed; median {:.1} ms, p99 {:.1} ms, slowest {:.0} ms (at {:.1} s)",
+            "{name}: {} requests, {} failed; median {:.1} ms, p99 {:.1} ms, slowest {:.0} ms (at {:.1} s)",
             seen.requests,
             seen.failed,
             seen.median_ms,
@@ -265,6 +265,18 @@ pub(crate) fn print(report: &Report) {
             ));
         }
     }
+    let service = &report.service;
+    let ports: Vec<String> = service
+        .ports
+        .iter()
+        .map(|(port, seconds)| format!("port {port} for {seconds:.0} s"))
+        .collect();
+    say(&format!(
+        "kubernetes service: {} changes, {} of the port; {}",
+        service.changes,
+        service.flips,
+        ports.join(", ")
+    ));
     if let Some(proofs) = &report.proofs {
         say(&format!(
             "keyspace unchanged ({}), token and Secret good",

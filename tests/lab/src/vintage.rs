@@ -142,6 +142,8 @@ pub(crate) fn lay(
         )),
         units: units(identity, master, masters),
         bootstrap: None,
+        bind: None,
+        join_fails: None,
         folder: folder.clone(),
     };
     fs::write(NodeSpec::file(&folder), serde_json::to_vec_pretty(&spec)?)?;

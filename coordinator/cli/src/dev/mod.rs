@@ -58,8 +58,8 @@ pub(crate) struct WorldArgs {
     /// Installations: golem in eu-central-1, lotus in cn-north-1, inst03, …
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     installations: u16,
-    /// Faults to inject: throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, slow-boot, dead-nodes,
-    /// blocking-budget, scarce-addresses; narrowed as in throttling@ec2=30%, or in dead-nodes=20% of the clusters
+    /// Faults to inject: throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, join-fails, slow-boot,
+    /// dead-nodes, blocking-budget, scarce-addresses; narrowed as in throttling@ec2=30%, or in dead-nodes=20% of the clusters
     #[arg(long, value_name = "KIND", num_args = 1..)]
     fault: Vec<drover_sim::FaultSpec>,
     /// Log filter of the children

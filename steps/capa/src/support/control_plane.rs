@@ -99,6 +99,8 @@ pub(crate) struct Machine {
     pub(crate) name: String,
     /// Its Node's name, once Cluster API has matched them.
     pub(crate) node: Option<String>,
+    /// Whether it has an instance.
+    pub(crate) has_instance: bool,
 }
 
 /// The control plane's Machines, ordered by name; those that are being deleted are left out.
@@ -127,6 +129,7 @@ pub(crate) async fn machines(
             node: machine["status"]["nodeRef"]["name"]
                 .as_str()
                 .map(str::to_owned),
+            has_instance: machine["spec"]["providerID"].is_string(),
         })
         .collect())
 }

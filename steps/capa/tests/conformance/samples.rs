@@ -107,8 +107,8 @@ const SAMPLES: &[(&str, u32, &str)] = &[
     ),
     (
         "capi.wait_control_plane",
-        1,
-        include_str!("samples/capi.wait_control_plane-1.json"),
+        2,
+        include_str!("samples/capi.wait_control_plane-2.json"),
     ),
     (
         "capi.write_ca_secrets",

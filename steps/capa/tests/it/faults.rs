@@ -89,6 +89,11 @@ async fn with_next_to_no_addresses_nodes_are_replaced_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_whose_join_fails_is_replaced() {
+    survives(FaultKind::JoinFails, &["join-fails"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_of_all_kinds_cost_nothing_but_time() {
     let town = Town::with_faults(7, &["throttling=5%", "lost-reply=5%", "unavailable=2%"]);
     let customer = Customer::of(&town).await;

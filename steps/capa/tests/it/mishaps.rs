@@ -61,6 +61,30 @@ async fn masters_are_put_back_when_the_node_dies_as_it_takes_over() {
     assert!(gaps.len() == 1 && gaps.iter().all(short), "{gaps:?}");
 }
 
+/// When four machines in a row do not join, it is not the machine.
+#[tokio::test(start_paused = true)]
+async fn the_fourth_machine_that_does_not_join_waits_for_a_person() {
+    let mut migration = Migration::of(Town::three_masters());
+    migration.until("stop-vintage-control-plane").await;
+    let town = migration.town.clone();
+    town.befall(&Fate::JoinsFail(4));
+    let (step, error) = migration.stops().await;
+    assert_eq!(
+        (step.as_str(), error.code()),
+        ("three-control-plane-nodes", "no-machine-joins")
+    );
+    // The sentence names the machine; a person does what it says.
+    let machine = error.message().split(' ').next().unwrap();
+    let object = town.object(api::CAPI, "Machine", machine);
+    let (at, call) = (Cluster::CapiMc, KubeCall::Delete { object, uid: None });
+    town.by_hand(Call::Kube { at, call }).await;
+    migration.play().await;
+    assert_eq!(town.report().state, ClusterState::Migrated);
+    assert_eq!(town.report().accidents, Vec::<String>::new());
+    assert_eq!(gaps(&town), []);
+    migration.assert_ledger_is_clean();
+}
+
 /// Operators sleep before the point of no return. Meanwhile masters whose API servers are stopped, while somebody else answers
 /// under their name, look like broken ones to themselves.
 #[tokio::test(start_paused = true)]

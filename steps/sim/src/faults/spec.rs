@@ -24,6 +24,8 @@ pub enum FaultKind {
     ExpiredCredentials,
     /// The first new machine of a cluster never boots; the one that replaces it does.
     NodeNeverUp,
+    /// The first machine of a cluster that joins its control plane fails to; the one that replaces it does not.
+    JoinFails,
     /// New machines boot slowly.
     SlowBoot,
     /// A node of a pool, on which nothing of the customer's runs, is dead from the beginning.
@@ -36,13 +38,14 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Throttling,
         Self::Denied,
         Self::LostReply,
         Self::Unavailable,
         Self::ExpiredCredentials,
         Self::NodeNeverUp,
+        Self::JoinFails,
         Self::SlowBoot,
         Self::DeadNodes,
         Self::BlockingBudget,
@@ -58,6 +61,7 @@ impl FaultKind {
             Self::Unavailable => "unavailable",
             Self::ExpiredCredentials => "expired-credentials",
             Self::NodeNeverUp => "node-never-up",
+            Self::JoinFails => "join-fails",
             Self::SlowBoot => "slow-boot",
             Self::DeadNodes => "dead-nodes",
             Self::BlockingBudget => "blocking-budget",
@@ -80,6 +84,9 @@ impl FaultKind {
             Self::NodeNeverUp => {
                 "each cluster's first new machine never boots; its replacement does"
             }
+            Self::JoinFails => {
+                "each cluster's first machine that joins its control plane fails to; its replacement does not"
+            }
             Self::SlowBoot => "new machines take four times as long to boot",
             Self::DeadNodes => "one old node of each cluster's pools is dead from the beginning",
             Self::BlockingBudget => {
@@ -94,6 +101,7 @@ impl FaultKind {
         matches!(
             self,
             Self::NodeNeverUp
+                | Self::JoinFails
                 | Self::SlowBoot
                 | Self::DeadNodes
                 | Self::BlockingBudget
@@ -111,6 +119,7 @@ impl FaultKind {
             Self::LostReply => Target::Mutations,
             Self::Unavailable
             | Self::NodeNeverUp
+            | Self::JoinFails
             | Self::SlowBoot
             | Self::DeadNodes
             | Self::BlockingBudget
@@ -124,6 +133,7 @@ impl FaultKind {
             Self::LostReply | Self::Unavailable => Rate::Percent(5.0),
             Self::Denied | Self::ExpiredCredentials => Rate::Once,
             Self::NodeNeverUp
+            | Self::JoinFails
             | Self::SlowBoot
             | Self::DeadNodes
             | Self::BlockingBudget
@@ -185,7 +195,7 @@ pub struct FaultSpec {
 pub enum FaultError {
     /// Unknown kind.
     #[error(
-        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, slow-boot, dead-nodes, blocking-budget and scarce-addresses"
+        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, join-fails, slow-boot, dead-nodes, blocking-budget and scarce-addresses"
     )]
     Kind(String),
     /// Unknown rate.

@@ -182,6 +182,7 @@ pub(crate) fn error_of(kind: FaultKind, action: &str) -> PortError {
         )
         .with_code("ExpiredToken"),
         FaultKind::NodeNeverUp
+        | FaultKind::JoinFails
         | FaultKind::SlowBoot
         | FaultKind::DeadNodes
         | FaultKind::BlockingBudget

@@ -167,6 +167,7 @@ impl GenesisCluster {
             etcd: Etcd::default(),
             leases: BTreeMap::new(),
             endpoints: BTreeMap::new(),
+            endpoint_port: None,
             upkeep: Upkeep::default(),
             cni: Cni::default(),
             pod_cidrs: PodCidrs::default(),
@@ -181,6 +182,8 @@ impl GenesisCluster {
             probes: Probes::default(),
             faults: ClusterFaults {
                 never_up: fault(FaultKind::NodeNeverUp),
+                failing_joins: fault(FaultKind::JoinFails).into(),
+                joins_failed: 0,
                 slow_boot: fault(FaultKind::SlowBoot),
                 ..ClusterFaults::default()
             },

@@ -51,7 +51,7 @@ pub(crate) fn vintage_config(cluster: &Cluster) -> ApiConfig {
         etcd_prefix: VINTAGE_REALM.to_owned(),
         names: BTreeSet::from([facts.old_name.clone()]),
         port: 443,
-        answers_6443: false,
+        redirects: BTreeMap::new(),
         node_cidr_mask: VINTAGE_NODE_CIDR_MASK,
         cluster_cidr: facts.pod_cidr.clone(),
         // It has no signing certificate, so it signs nothing.
@@ -96,6 +96,7 @@ fn masters(cluster: &mut Cluster, vintage: &VintageCluster) {
         };
         cluster.etcd.members.push(member);
         cluster.endpoints.insert(instance.clone(), host.config.port);
+        cluster.endpoint_port = Some(host.config.port);
         cluster.hosts.insert(instance, host);
     }
     cluster.etcd.members.sort_by(|a, b| a.name.cmp(&b.name));

@@ -63,12 +63,14 @@ fn who(cluster: &Cluster, id: &str) -> String {
 }
 
 /// What a customer with an old kubeconfig sees of one host: also the wrong certificate, and the wrong cluster.
-fn for_customers(cluster: &Cluster, id: &str, name: &str) -> Status {
+fn for_customers(cluster: &Cluster, id: &str, name: &str, port: u16) -> Status {
     let status = of_host(cluster, id);
     let (Status::Ok, Some(host)) = (&status, cluster.hosts.get(id)) else {
         return status;
     };
-    let wrong = if host.config.ca != cluster.identities.ca {
+    let wrong = if !host.config.answers(port) {
+        Some(format!("does not listen on port {port}"))
+    } else if host.config.ca != cluster.identities.ca {
         Some("serves a certificate of another CA".to_owned())
     } else if !name.is_empty() && !host.config.names.contains(name) {
         Some(format!("serves a certificate that does not name {name}"))
@@ -100,7 +102,17 @@ fn through(cluster: &Cluster, elb: &Elb, name: &str) -> Status {
         let role = crate::normalized::elb_role(&cluster.facts.id, &elb.name);
         return Status::Down(format!("load balancer {role} has no backend in service"));
     }
-    worst(backends.map(|id| for_customers(cluster, id, name)))
+    let port = instance_port(elb);
+    worst(backends.map(|id| for_customers(cluster, id, name, port)))
+}
+
+/// The port of its instances that a load balancer of an API sends to: CAPA's is the one that it checks.
+fn instance_port(elb: &Elb) -> u16 {
+    if elb.health_check == "TCP:6443" {
+        6443
+    } else {
+        443
+    }
 }
 
 /// A request through the vintage name, by somebody who has just asked what it points to.
@@ -144,19 +156,16 @@ pub(crate) fn through_new_name(cluster: &Cluster) -> Status {
 
 /// A request to the `kubernetes` service inside the cluster.
 pub(crate) fn in_cluster(cluster: &Cluster) -> Status {
-    let mut ports = cluster.endpoints.values();
-    let Some(first) = ports.next() else {
+    let Some(port) = cluster
+        .endpoint_port
+        .filter(|_| !cluster.endpoints.is_empty())
+    else {
         return Status::Down("the kubernetes service has no endpoint".to_owned());
     };
-    if ports.any(|port| port != first) {
-        return Status::Down(
-            "the endpoints of the kubernetes service flap between two ports".to_owned(),
-        );
-    }
     worst(
         cluster
             .endpoints
             .keys()
-            .map(|id| for_customers(cluster, id, "")),
+            .map(|id| for_customers(cluster, id, "", port)),
     )
 }

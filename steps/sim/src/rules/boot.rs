@@ -164,6 +164,7 @@ fn ready(cluster: &Cluster, id: &str, bootstrap: &Bootstrap, stage: u8) -> bool 
                     && etcd::vintage_name_answers(cluster)
             }
         },
+        KUBELET if cluster.hosts.get(id).is_some_and(|host| host.join_failed) => false,
         KUBELET => api::through_new_name(cluster) == Status::Ok && nodes::signer_leads(cluster),
         MEMBER => api::through_new_name(cluster) == Status::Ok && etcd::is_whole(cluster),
         ETCD_MANIFEST => true,
@@ -201,7 +202,13 @@ fn act(
             let flavour = Flavour::Capi {
                 machine: machine.to_owned(),
             };
-            let host = Host::new(flavour, &node, kubeadm::config(bootstrap, &cluster.facts));
+            let mut host = Host::new(flavour, &node, kubeadm::config(bootstrap, &cluster.facts));
+            let faults = &mut cluster.faults;
+            if !bootstrap.init && faults.failing_joins > 0 {
+                faults.failing_joins -= 1;
+                faults.joins_failed += 1;
+                host.join_failed = true;
+            }
             cluster.hosts.insert(id.to_owned(), host);
             Some(if bootstrap.init { ETCD } else { KUBELET })
         }

@@ -64,11 +64,11 @@ fn passes(cluster: &Cluster, elb: &Elb, id: &str) -> bool {
         return false;
     };
     match elb.health_check {
-        "HTTP:8089/healthz" => host.runs(Proc::ApiHealthz) && host.runs(Proc::ApiServer),
-        "TCP:2379" => host.runs(Proc::Etcd),
-        "TCP:6443" => {
-            host.runs(Proc::ApiServer) && (host.config.port == 6443 || host.config.answers_6443)
+        "HTTP:8089/healthz" => {
+            host.runs(Proc::ApiHealthz) && host.runs(Proc::ApiServer) && host.config.answers(443)
         }
+        "TCP:2379" => host.runs(Proc::Etcd),
+        "TCP:6443" => host.runs(Proc::ApiServer) && host.config.answers(6443),
         _ => false,
     }
 }

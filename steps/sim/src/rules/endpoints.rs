@@ -1,6 +1,9 @@
 //! The `kubernetes` service inside the cluster: each API server keeps its own address among the endpoints for as long as
 //! it can write to etcd, takes it off when it is asked to end, and is taken off by the others fifteen seconds after it
 //! could not.
+//!
+//! All addresses have one port. Whoever comes leaves it as it is; whoever is asked to end writes its own, for those who stay.
+//! Seen in the lab (kube-apiserver 1.34, `reconcilers/lease.go`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,6 +22,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     if cluster.demolished {
         let had = !cluster.endpoints.is_empty();
         cluster.endpoints.clear();
+        cluster.endpoint_port = None;
         return had;
     }
     let mut acted = false;
@@ -34,6 +38,7 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
             Duration::from_secs(2)
         }) {
             cluster.endpoints.insert(id.clone(), *port);
+            cluster.endpoint_port.get_or_insert(*port);
             acted = true;
         }
     }
@@ -52,6 +57,13 @@ pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     acted | publish(cluster, now)
 }
 
+/// An API server that is asked to end takes itself off.
+pub(super) fn take_off(cluster: &mut Cluster, id: &str) {
+    if let Some(port) = cluster.endpoints.remove(id) {
+        cluster.endpoint_port = (!cluster.endpoints.is_empty()).then_some(port);
+    }
+}
+
 fn publish(cluster: &mut Cluster, now: Timestamp) -> bool {
     let addresses: Vec<Value> = cluster
         .endpoints
@@ -59,11 +71,10 @@ fn publish(cluster: &mut Cluster, now: Timestamp) -> bool {
         .filter_map(|id| cluster.cloud.instances.get(id))
         .map(|instance| json!({"ip": instance.address}))
         .collect();
-    let ports: Vec<Value> = cluster
-        .endpoints
-        .values()
-        .take(1)
+    let port = cluster.endpoint_port.filter(|_| !addresses.is_empty());
+    let ports: Vec<Value> = port
         .map(|port| json!({"name": "https", "port": port}))
+        .into_iter()
         .collect();
     let subsets = json!([{"addresses": addresses, "ports": ports}]);
     let Some(realm) = cluster.realms.get_mut(VINTAGE_REALM) else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drover_step_api::Timestamp;
 
-use super::etcd;
+use super::{endpoints, etcd};
 use crate::state::{Cluster, Proc};
 
 pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
@@ -65,7 +65,7 @@ fn step(cluster: &mut Cluster, id: &str, proc: Proc, now: Timestamp) -> bool {
         }
         if proc == Proc::ApiServer {
             // It was asked to end, so it took itself off the endpoints first.
-            cluster.endpoints.remove(id);
+            endpoints::take_off(cluster, id);
         }
         return true;
     }

@@ -55,8 +55,7 @@ pub(super) fn config(bootstrap: &Bootstrap, facts: &Facts) -> ApiConfig {
             .collect(),
         port: u16::try_from(endpoint["bindPort"].as_u64().unwrap_or(DEFAULT_PORT))
             .unwrap_or(u16::MAX),
-        answers_6443: commands(spec)
-            .any(|command| command.contains("--dport 6443") && command.contains("REDIRECT")),
+        redirects: commands(spec).filter_map(redirect).collect(),
         node_cidr_mask: u8::try_from(
             number(&manager["node-cidr-mask-size"]).unwrap_or(DEFAULT_NODE_CIDR_MASK),
         )
@@ -90,6 +89,19 @@ fn commands(spec: &Value) -> impl Iterator<Item = &str> {
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
+}
+
+/// From and to of a redirect of what arrives from elsewhere.
+fn redirect(command: &str) -> Option<(u16, u16)> {
+    if !command.contains("PREROUTING") || !command.contains("REDIRECT") {
+        return None;
+    }
+    let after = |flag: &str| {
+        let mut words = command.split_whitespace();
+        words.find(|word| *word == flag)?;
+        words.next()?.parse().ok()
+    };
+    Some((after("--dport")?, after("--to-port")?))
 }
 
 /// Values of a flag that patches add to the API server's command.

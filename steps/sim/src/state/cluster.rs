@@ -80,6 +80,10 @@ pub(crate) struct PodCidrs {
 pub(crate) struct ClusterFaults {
     /// The first machine never boots.
     pub(crate) never_up: bool,
+    /// So many of the next machines that join the control plane fail to.
+    pub(crate) failing_joins: u32,
+    /// So many have failed to.
+    pub(crate) joins_failed: u64,
     /// Machines boot slowly.
     pub(crate) slow_boot: bool,
     /// So many of the next nodes of pools never come up.
@@ -115,8 +119,10 @@ pub(crate) struct Cluster {
     pub(crate) etcd: Etcd,
     /// `kube-controller-manager` and `kube-scheduler`.
     pub(crate) leases: BTreeMap<&'static str, Lease>,
-    /// Addresses behind the `kubernetes` service, by instance id.
+    /// Addresses behind the `kubernetes` service, by instance id, with the port that each API server binds.
     pub(crate) endpoints: BTreeMap<String, u16>,
+    /// The one port that all of them are said to have.
+    pub(crate) endpoint_port: Option<u16>,
     /// Who keeps its objects as they should be.
     pub(crate) upkeep: Upkeep,
     /// The network of its pods.

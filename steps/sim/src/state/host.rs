@@ -91,14 +91,21 @@ pub(crate) struct ApiConfig {
     /// Names in its serving certificate besides its own.
     pub(crate) names: BTreeSet<String>,
     pub(crate) port: u16,
-    /// Whether port 6443 reaches it too.
-    pub(crate) answers_6443: bool,
+    /// Ports that lead to others on the host: from, to.
+    pub(crate) redirects: BTreeMap<u16, u16>,
     /// Controller manager: mask of nodes' pod CIDRs.
     pub(crate) node_cidr_mask: u8,
     /// Controller manager: pod CIDR.
     pub(crate) cluster_cidr: String,
     /// Controller manager: signs kubelets' certificate requests.
     pub(crate) signs_kubelets: bool,
+}
+
+impl ApiConfig {
+    /// Whether somebody who connects to this port reaches the API server.
+    pub(crate) fn answers(&self, port: u16) -> bool {
+        self.redirects.get(&port).copied().unwrap_or(port) == self.port
+    }
 }
 
 /// A control-plane host whose system has booted.
@@ -120,6 +127,8 @@ pub(crate) struct Host {
     pub(crate) kubelet: bool,
     /// Its etcd was initialised as a cluster of its own instead of joining.
     pub(crate) lone_etcd: bool,
+    /// Its `kubeadm join` has failed, and is not tried again.
+    pub(crate) join_failed: bool,
 }
 
 impl Host {
@@ -146,6 +155,7 @@ impl Host {
             published: BTreeSet::new(),
             kubelet: true,
             lone_etcd: false,
+            join_failed: false,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drover_model::{cr::keys, names, target};
+use drover_model::{cr::keys, names, node_job::NodeCommand, target};
 use drover_ports::{CloudCall, Cluster as At, Gvk, ObjectRef, Via};
 use drover_sim::{ClusterState, FaultKind, ProbeName, WorldConfig, sample_crs};
 use drover_step_api::Timestamp;
@@ -310,21 +310,54 @@ fn without_its_join_script_the_first_machine_makes_an_etcd_of_its_own() {
     assert_eq!(member_count(&stage), 3);
 }
 
-#[test]
-fn another_bind_port_makes_the_endpoints_flap() {
+/// A first node whose API server binds 6443, with or without a redirect from 443, beside the masters.
+fn with_another_bind_port(redirect: bool) -> Stage {
     let mut stage = Stage::sample();
     stage.up_to_join_with(sample_crs(), Omit::default(), |objects| {
         in_control_plane(objects, |spec| {
             spec["initConfiguration"]["localAPIEndpoint"]["bindPort"] = json!(6443);
+            let commands = spec["preKubeadmCommands"].as_array_mut().unwrap();
+            commands.retain(|command| !command.as_str().unwrap().contains("REDIRECT"));
+            if redirect {
+                let rule =
+                    "iptables -A PREROUTING -t nat -p tcp --dport 443 -j REDIRECT --to-port 6443";
+                commands.insert(0, json!(rule));
+            }
         });
     });
     stage.wait_for_node();
-    let gaps = stage.report().gaps;
+    stage.wait(minutes(3));
+    stage
+}
+
+#[test]
+fn the_endpoints_keep_their_port_until_somebody_with_another_one_ends() {
+    let mut stage = with_another_bind_port(true);
+    assert_eq!(stage.report().gaps, [], "443 leads to 6443");
+
+    let node = stage.machines()[0].private_dns.clone();
+    let manifest = "kube-apiserver.yaml".to_owned();
+    stage.node_job("stop-api", &node, vec![NodeCommand::Park { manifest }]);
+    stage.wait(minutes(10));
+    let mut gaps = stage.report().gaps;
+    gaps.retain(|gap| gap.probe == ProbeName::InCluster);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    let cause = &gaps[0].cause;
     assert!(
-        gaps.iter()
-            .any(|gap| gap.probe == ProbeName::InCluster && gap.cause.contains("flap")),
-        "{gaps:?}"
+        cause.contains("master") && cause.contains("does not listen on port 6443"),
+        "{cause}"
     );
+    assert_eq!(gaps[0].until, None, "nobody puts it right");
+}
+
+#[test]
+fn without_a_redirect_another_bind_port_is_a_gap_inside_the_cluster() {
+    let stage = with_another_bind_port(false);
+    let gaps = stage.report().gaps;
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].probe, ProbeName::InCluster);
+    assert!(gaps[0].cause.contains("does not listen on port 443"));
+    assert_eq!(gaps[0].until, None);
 }
 
 #[test]
@@ -601,7 +634,7 @@ fn a_member_is_not_added_while_another_is_down() {
     stage.node_job(
         "stop-etcd",
         &dead.private_dns,
-        vec![drover_model::node_job::NodeCommand::StopUnit {
+        vec![NodeCommand::StopUnit {
             unit: "etcd3.service".into(),
         }],
     );
@@ -618,7 +651,7 @@ fn a_member_is_not_added_while_another_is_down() {
     stage.node_job(
         "start-etcd",
         &dead.private_dns,
-        vec![drover_model::node_job::NodeCommand::StartUnit {
+        vec![NodeCommand::StartUnit {
             unit: "etcd3.service".into(),
         }],
     );

@@ -33,7 +33,10 @@ pub(crate) fn lay(spec: &NodeSpec, data: &str) -> anyhow::Result<KubeadmUnit> {
 fn lay_file(spec: &NodeSpec, file: &Value) -> anyhow::Result<()> {
     let path = file["path"].as_str().context("a file without a path")?;
     let source = file["contents"]["source"].as_str().unwrap_or("data:,");
-    let content = data_url(source).with_context(|| format!("the content of {path}"))?;
+    let mut content = data_url(source).with_context(|| format!("the content of {path}"))?;
+    if let Some(port) = spec.bind {
+        content = bound(path, content, port)?;
+    }
     let target = spec.inside(path);
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
@@ -44,6 +47,24 @@ fn lay_file(spec: &NodeSpec, file: &Value) -> anyhow::Result<()> {
         .and_then(|mode| u32::try_from(mode).ok());
     fs::set_permissions(&target, fs::Permissions::from_mode(mode.unwrap_or(0o644)))?;
     Ok(())
+}
+
+/// What a target whose API servers bind `port` would have: kubeadm told so, and the redirect the other way round, or the
+/// vintage load balancers, which send to 443, would find nobody.
+fn bound(path: &str, content: Vec<u8>, port: u16) -> anyhow::Result<Vec<u8>> {
+    let (from, to) = match path {
+        "/etc/kubeadm.yml" => ("bindPort: 443".to_owned(), format!("bindPort: {port}")),
+        "/etc/kubeadm.sh" => (
+            format!("--dport {port} -j REDIRECT --to-port 443"),
+            format!("--dport 443 -j REDIRECT --to-port {port}"),
+        ),
+        _ => return Ok(content),
+    };
+    let text = String::from_utf8(content)?;
+    if !text.contains(&from) {
+        bail!("{path} does not say {from}");
+    }
+    Ok(text.replace(&from, &to).into_bytes())
 }
 
 /// RFC 2397.
@@ -113,6 +134,26 @@ mod tests {
         assert_eq!(data_url("data:;base64,aGk=").unwrap(), b"hi");
         assert!(data_url("https://elsewhere").is_err());
         assert!(data_url("data:,a%2").is_err());
+    }
+
+    #[test]
+    fn another_port_is_bound_and_443_is_redirected_to_it() {
+        let bound = |path, text: &str| bound(path, text.as_bytes().to_vec(), 6443);
+        let config = bound("/etc/kubeadm.yml", "localAPIEndpoint:\n  bindPort: 443\n").unwrap();
+        assert_eq!(config, b"localAPIEndpoint:\n  bindPort: 6443\n");
+        let script = bound(
+            "/etc/kubeadm.sh",
+            "iptables --dport 6443 -j REDIRECT --to-port 443",
+        );
+        assert_eq!(
+            script.unwrap(),
+            b"iptables --dport 443 -j REDIRECT --to-port 6443"
+        );
+        assert!(bound("/etc/kubeadm.yml", "kind: JoinConfiguration").is_err());
+        assert_eq!(
+            bound("/etc/other", "bindPort: 443").unwrap(),
+            b"bindPort: 443"
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) async fn run(file: &Path) -> anyhow::Result<()> {
             note(&bootstrap, &format!("boot: {error:#}"));
         }
     });
-    tasks.spawn(forward::redirect(spec.clone()));
+    tasks.spawn(forward::redirects(spec.clone()));
     let (mirrors, wanted) = tokio::sync::watch::channel(std::collections::BTreeMap::new());
     let registrar = spec.clone();
     tasks.spawn(async move {

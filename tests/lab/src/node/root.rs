@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use anyhow::Context as _;
 
 use super::spec::{NodeSpec, RUN};
-use crate::process::run;
+use crate::{machines::JoinFails, process::run};
 
 /// Programs that a real machine has and a lab's node plays: by name, each a shell script.
 const TOOLS: [(&str, &str); 5] = [
@@ -63,6 +63,9 @@ fn tools(spec: &NodeSpec) -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     for folder in ["units", "running"] {
         fs::create_dir_all(spec.inside(RUN).join(folder))?;
+    }
+    if spec.join_fails == Some(JoinFails::AtOnce) {
+        fs::write(spec.inside(RUN).join("join-fails"), "")?;
     }
     for (name, text) in TOOLS {
         let text = text

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::machines::JoinFails;
+
 /// A node of the lab: an EC2 instance with a network, a process tree and a file system of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodeSpec {
@@ -37,6 +39,10 @@ pub(crate) struct NodeSpec {
     pub units: BTreeMap<String, Vec<String>>,
     /// Bootstrap data of a Cluster API machine: Ignition, as its Secret has it.
     pub bootstrap: Option<PathBuf>,
+    /// Port that its API server binds instead of the one in its bootstrap data.
+    pub bind: Option<u16>,
+    /// How its `kubeadm join` fails.
+    pub join_fails: Option<JoinFails>,
 }
 
 impl NodeSpec {

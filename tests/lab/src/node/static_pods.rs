@@ -14,7 +14,10 @@ use super::{
     root::path,
     spec::{MANIFESTS, NodeSpec},
 };
-use crate::process::{Spec, terminate};
+use crate::{
+    machines::JoinFails,
+    process::{Spec, terminate},
+};
 
 /// From the end of a static pod's program to its next begin.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -98,6 +101,9 @@ fn read(spec: &NodeSpec) -> anyhow::Result<BTreeMap<String, String>> {
         let entry = entry?;
         let file = entry.file_name().to_string_lossy().into_owned();
         if file.starts_with('.') || !file.ends_with(".yaml") {
+            continue;
+        }
+        if spec.join_fails == Some(JoinFails::WithoutEtcd) && file == "etcd.yaml" {
             continue;
         }
         // It may have been moved away since it was listed.

@@ -47,6 +47,7 @@ case "$verb" in
     through_the_load_balancer
     ;;
   join)
+    if [ -e "@RUN@/join-fails" ]; then echo "error execution phase preflight: the lab wants it" >&2; exit 1; fi
     phase control-plane-prepare certs
     phase control-plane-prepare kubeconfig
     phase control-plane-prepare control-plane
