@@ -28,7 +28,7 @@ pub enum FaultKind {
     JoinFails,
     /// New machines boot slowly.
     SlowBoot,
-    /// A node of a pool, on which nothing of the customer's runs, is dead from the beginning.
+    /// A node of a pool, on which nothing of the customer's runs, dies when nobody replaces it any more.
     DeadNodes,
     /// A customer's budget lets no pod go, until its owner has seen a drain wait for it long enough.
     BlockingBudget,
@@ -88,7 +88,9 @@ impl FaultKind {
                 "each cluster's first machine that joins its control plane fails to; its replacement does not"
             }
             Self::SlowBoot => "new machines take four times as long to boot",
-            Self::DeadNodes => "one old node of each cluster's pools is dead from the beginning",
+            Self::DeadNodes => {
+                "one old node of each cluster's pools dies once the operators are paused"
+            }
             Self::BlockingBudget => {
                 "a budget in each cluster lets no pod go until a drain has waited for a quarter of an hour"
             }

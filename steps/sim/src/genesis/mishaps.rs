@@ -5,30 +5,8 @@ use serde_json::json;
 
 use crate::{
     rules::budgets,
-    state::{Cluster, InstanceRole, VINTAGE_REALM},
+    state::{Cluster, VINTAGE_REALM},
 };
-
-/// One node of a pool on which no customer runs anything is dead, and nobody has replaced it.
-pub(super) fn dead_nodes(cluster: &mut Cluster) {
-    let Some(realm) = cluster.realms.get(VINTAGE_REALM) else {
-        return;
-    };
-    let is_idle = |node: &str| {
-        let mut pods = realm.of_kind("Pod").map(|(_, pod)| pod);
-        !pods.any(|pod| {
-            pod["spec"]["nodeName"] == node
-                && pod["metadata"]["ownerReferences"][0]["kind"] != "DaemonSet"
-        })
-    };
-    let found = cluster.cloud.instances.values().find(|instance| {
-        matches!(instance.role, InstanceRole::Worker(_)) && is_idle(&instance.dns)
-    });
-    let found = found.map(|instance| instance.id.clone());
-    if let Some(instance) = found.and_then(|id| cluster.cloud.instances.get_mut(&id)) {
-        instance.kubelet = false;
-        cluster.faults.dead_nodes = 1;
-    }
-}
 
 /// The subnets of node pools have one address each.
 pub(super) fn scarce_addresses(cluster: &mut Cluster) {

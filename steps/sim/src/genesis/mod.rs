@@ -185,6 +185,7 @@ impl GenesisCluster {
                 failing_joins: fault(FaultKind::JoinFails).into(),
                 joins_failed: 0,
                 slow_boot: fault(FaultKind::SlowBoot),
+                node_dies: fault(FaultKind::DeadNodes),
                 ..ClusterFaults::default()
             },
             demolished: false,
@@ -200,9 +201,6 @@ impl GenesisCluster {
         }
         workload::fill(&mut cluster, vintage, start);
         apps::fill(&mut cluster, start);
-        if fault(FaultKind::DeadNodes) {
-            mishaps::dead_nodes(&mut cluster);
-        }
         if fault(FaultKind::BlockingBudget) {
             mishaps::blocking_budget(&mut cluster);
         }

@@ -68,12 +68,17 @@ fn condemn_masters(cluster: &mut Cluster, now: Timestamp) -> bool {
     acted
 }
 
-fn terminate_unready(cluster: &mut Cluster, now: Timestamp) -> bool {
+/// Whether aws-operator ends nodes that are not ready.
+pub(super) fn terminates_unready(cluster: &Cluster) -> bool {
     let key = cluster.key(keys::VINTAGE_GROUP, "AWSCluster", &cluster.facts.id);
-    let acts = cluster.vintage.get(&key).is_some_and(|object| {
+    cluster.vintage.get(&key).is_some_and(|object| {
         !operators::is_paused(object)
             && object["metadata"]["annotations"][keys::TERMINATE_UNHEALTHY] != "false"
-    });
+    })
+}
+
+fn terminate_unready(cluster: &mut Cluster, now: Timestamp) -> bool {
+    let acts = terminates_unready(cluster);
     let mut acted = false;
     let vintage: Vec<String> = cluster
         .cloud

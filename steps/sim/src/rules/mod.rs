@@ -35,6 +35,7 @@ mod kubeadm;
 mod leases;
 mod machine_pools;
 pub(crate) mod migrator;
+mod mortality;
 pub(crate) mod nodes;
 mod operators;
 mod probes;
@@ -53,12 +54,13 @@ use crate::state::Cluster;
 /// One rule of reality: does what is due, and says whether it did anything.
 type Rule = fn(&mut Cluster, Timestamp) -> bool;
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 30] = [
     ec2::run,
     dns::run,
     stacks::run,
     asg::run,
     healthcheck::run,
+    mortality::run,
     hosts::run,
     jobs::run,
     boot::run,

@@ -88,7 +88,9 @@ pub(crate) struct ClusterFaults {
     pub(crate) slow_boot: bool,
     /// So many of the next nodes of pools never come up.
     pub(crate) lost_pool_nodes: u32,
-    /// Nodes that were dead when the world began.
+    /// A node is going to die, once nobody replaces it any more.
+    pub(crate) node_dies: bool,
+    /// Nodes that died so.
     pub(crate) dead_nodes: u32,
     /// A budget lets no pod go, and its owner has not been asked.
     pub(crate) stern_budget: bool,
