@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use drover_core::{
     ids::{Fence, StepId},
-    workflow::event::Body,
+    workflow::event::{Body, Next},
 };
 
 use super::Violation;
@@ -55,7 +55,14 @@ pub(super) fn check(story: &Story) -> Vec<Violation> {
                     found(format!("{step} has another result in event {}", event.seq));
                 }
             }
-            (Body::StepSkipped { .. }, Some(step)) => {
+            // Of what was asked to stop, only a guard whose span has ended leaves a workflow that completes.
+            (
+                Body::StepSkipped { .. }
+                | Body::AttemptFailed {
+                    then: Next::Stop, ..
+                },
+                Some(step),
+            ) => {
                 skipped.insert(step);
             }
             (Body::Completed {}, _) => {
