@@ -60,6 +60,13 @@ impl Act {
     }
 }
 
+/// What was done, or would be; of a re-plan the coordinator says itself which.
+fn told(act: &Act, target: &Target, message: &str) -> String {
+    let would = target.dry_run && !matches!(act, Act::Replan { .. });
+    let would = if would { "would be " } else { "" };
+    format!("{would}{message}")
+}
+
 impl Session {
     /// Carries out a command that acts on workflows.
     pub(super) async fn act(&mut self, command: WorkflowCommand) -> Outcome {
@@ -125,9 +132,8 @@ impl Session {
             }
         }
         let (workflow, message) = self.send(id, act, target).await?;
-        let would = if target.dry_run { "would be " } else { "" };
         self.output.one(&workflow, &workflow.id, || {
-            format!("{}: {would}{message}", workflow.id)
+            format!("{}: {}", workflow.id, told(act, target, &message))
         })
     }
 
@@ -165,7 +171,8 @@ impl Session {
             match self.send(&workflow.id, act, target).await {
                 Ok((workflow, message)) => {
                     if matches!(self.output.format, Format::Table | Format::Wide) {
-                        self.output.text(&format!("{}: {message}", workflow.id))?;
+                        let told = told(act, target, &message);
+                        self.output.text(&format!("{}: {told}", workflow.id))?;
                     }
                     done.push(workflow);
                 }

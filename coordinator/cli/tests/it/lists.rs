@@ -87,6 +87,11 @@ async fn a_step_that_was_fixed_reaches_what_runs() {
         "{}",
         run.err
     );
+    assert!(
+        run.out.starts_with("m1: would go on by toy@2"),
+        "{}",
+        run.out
+    );
     let run = stage
         .drover(&[
             "workflow", "replan", "-q", RUNNING, "--yes", "--reason", "surprise",
