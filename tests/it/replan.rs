@@ -86,6 +86,14 @@ async fn what_is_under_way_goes_on_and_the_rest_is_new() {
     let again = client.describe("m1").await;
     assert_eq!(again.state(), WorkflowState::Completed);
     assert_eq!(again.definition.unwrap().version, 2);
+    let list = client
+        .workflows
+        .list_workflows(v1::ListWorkflowsRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let listed = list.workflows[0].definition.clone();
+    assert_eq!(listed.unwrap().version, 2, "lists say it as well");
     assert_eq!(client.history("m1").await, history);
 }
 

@@ -31,9 +31,11 @@ pub struct Retention {
 
 /// A workflow that has ended.
 pub(super) struct Ended {
+    /// What it was started with.
     pub(super) definition: Arc<str>,
     pub(super) version: u32,
-    digest: Digest,
+    /// What it went by in the end: a re-plan may have changed it.
+    last: (Arc<str>, u32, Digest),
     /// Of its input.
     pub(super) input: Digest,
     pub(super) state: view::WorkflowState,
@@ -60,7 +62,11 @@ impl Ended {
         Self {
             definition: Arc::clone(&workflow.created.definition),
             version: workflow.created.version,
-            digest: workflow.created.definition_digest,
+            last: (
+                Arc::clone(&workflow.plan.definition.name),
+                workflow.plan.definition.version,
+                workflow.plan.definition_digest,
+            ),
             input: Digest::of_json(&workflow.created.input),
             state: view.state,
             place: place.map(String::into_boxed_str),
@@ -78,12 +84,13 @@ impl Ended {
     pub(super) fn view(&self, id: &WorkflowId) -> view::Workflow {
         let [cluster, installation, region, partition, wave] =
             self.place.each_ref().map(ToString::to_string);
+        let (name, version, digest) = &self.last;
         view::Workflow {
             id: id.to_string(),
             definition: view::DefinitionRef {
-                name: self.definition.to_string(),
-                version: self.version,
-                digest: self.digest.to_string(),
+                name: name.to_string(),
+                version: *version,
+                digest: digest.to_string(),
             },
             state: self.state,
             cluster,
@@ -154,8 +161,8 @@ impl Engine {
             actor: None,
             body: AuditEvent::Retired(Tombstone {
                 workflow: id.clone(),
-                definition: ended.definition.to_string(),
-                version: ended.version,
+                definition: ended.last.0.to_string(),
+                version: ended.last.1,
                 state: ended.state.as_str().to_owned(),
                 created_at: ended.created_at,
                 ended_at: ended.ended_at,
