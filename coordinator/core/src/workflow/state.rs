@@ -115,7 +115,7 @@ pub struct Step {
     pub attempt: u32,
     /// Attempts of this round that failed by themselves.
     pub failures: u32,
-    /// Attempts of this round that were lost with their worker, in a row: see [`Step::losses_with`].
+    /// Attempts of this round that were lost with their worker, in a row: one that ran for ten minutes begins the row anew.
     pub losses: u32,
     /// Attempts that were acked, of the forward direction.
     pub acked: u32,
