@@ -196,7 +196,7 @@ impl<'a> Stage<'a> {
         self.world.calm();
         self.operator.faults_are_over();
         self.recorder.note(What::FaultsOver);
-        let until = self.sim.elapsed() + self.scenario.patience;
+        let until = self.sim.elapsed() + self.scenario.patience + self.coordinator.clock.behind();
         while !self.operator.is_done() && self.sim.elapsed() < until {
             self.tick()?;
         }
