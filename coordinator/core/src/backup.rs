@@ -1,7 +1,7 @@
 //! The format of a backup: what is written, what is read, without any I/O.
 //!
 //! ```text
-//! {"drover_backup":1,"epoch":7,"at":"…"}            one line
+//! {"drover_backup":2,"epoch":7,"at":"…"}            one line
 //! {"stream":"workflow/m1","first":1,"count":3,"hash":"…","bytes":812}   one line, then that many bytes of JSON lines
 //! …
 //! {"object":"…","bytes":700000}   one line, then that many bytes: a large output, named by its SHA-256
@@ -44,6 +44,19 @@ struct RecordLine {
     count: u32,
     hash: Digest,
     bytes: usize,
+}
+
+impl RecordLine {
+    /// The record whose lines follow; `None` when it is of no stream.
+    fn with(&self, lines: Arc<[u8]>) -> Option<(StreamId, Record)> {
+        let record = Record {
+            first: self.first,
+            count: self.count,
+            hash: self.hash,
+            lines,
+        };
+        Some((StreamId::parse(&self.stream)?, record))
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -241,7 +254,7 @@ impl Decoder {
                 at += content.len();
                 match pending {
                     Pending::Record(line) => {
-                        records.push(record(&line, content).ok_or_else(|| {
+                        records.push(line.with(Arc::from(content)).ok_or_else(|| {
                             BackupError::Damaged {
                                 after: self.records,
                                 what: format!("{:?} names no stream", line.stream),
@@ -357,16 +370,6 @@ impl Decoder {
             }),
         }
     }
-}
-
-fn record(line: &RecordLine, content: &[u8]) -> Option<(StreamId, Record)> {
-    let record = Record {
-        first: line.first,
-        count: line.count,
-        hash: line.hash,
-        lines: Arc::from(content),
-    };
-    Some((StreamId::parse(&line.stream)?, record))
 }
 
 /// Checks the chains of records as they pass.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backup::{BackupError, RecordLine},
-    stream::{Head, Record, StreamId},
+    stream::{Head, StreamId},
 };
 
 /// Why a folder's segments cannot be used.
@@ -186,15 +186,9 @@ impl SegmentReader {
 
     fn record(&mut self, lines: Arc<[u8]>) -> Option<Entry> {
         let line = self.pending.take()?;
-        let Some(stream) = StreamId::parse(&line.stream) else {
+        let Some((stream, record)) = line.with(lines) else {
             self.lose("a record is of no stream");
             return None;
-        };
-        let record = Record {
-            first: line.first,
-            count: line.count,
-            hash: line.hash,
-            lines,
         };
         let head = match self.heads.get(&stream) {
             Some(head) => *head,
