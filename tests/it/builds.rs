@@ -6,7 +6,6 @@ use drover_proto::v1::{self, StepState, WorkflowState};
 use drover_step_api::Registry;
 use serde_json::json;
 use system_tests::{
-    client::Client,
     coordinator::Coordinator,
     toy::{self, StepErrorKind, World},
     worker::ToyWorker,
@@ -146,18 +145,6 @@ spec:
     )
 }
 
-async fn register(client: &mut Client, version: u32, of_kind: u32) {
-    let request = v1::RegisterDefinitionRequest {
-        text: surprised(version, of_kind),
-        dry_run: false,
-    };
-    client
-        .definitions
-        .register_definition(request)
-        .await
-        .unwrap();
-}
-
 fn kinds_of(echo_two: bool) -> Registry<World> {
     let mut registry = toy::registry();
     if echo_two {
@@ -181,7 +168,7 @@ async fn tonights_surprise_a_new_version_reaches_every_migration_that_runs() {
         );
     }
     client.workers(INSTALLATIONS.len()).await;
-    register(&mut client, 1, 1).await;
+    client.register_text(&surprised(1, 1)).await.unwrap();
     world.fail("b", Some(StepErrorKind::Refused));
     let ids: Vec<String> = (0..RUNNING).map(|n| format!("m{n:02}")).collect();
     for (n, id) in ids.iter().enumerate() {
@@ -209,7 +196,7 @@ async fn tonights_surprise_a_new_version_reaches_every_migration_that_runs() {
         );
     }
     client.workers(2 * INSTALLATIONS.len()).await;
-    register(&mut client, 2, 2).await;
+    client.register_text(&surprised(2, 2)).await.unwrap();
     for id in &ids {
         // A step that was refused has not acted: by the new plan its turn comes anew, and nobody has to retry it.
         let request = v1::ReplanRequest {

@@ -66,8 +66,13 @@ impl Client {
         let text = format!(
             "apiVersion: drover/v1\nkind: WorkflowDefinition\nmetadata: {{ name: toy, version: {version} }}\nspec:\n  input: {{ type: object }}\n  placement: {{ installation: golem }}\n{spec}"
         );
+        self.register_text(&text).await
+    }
+
+    /// Registers any definition.
+    pub async fn register_text(&mut self, text: &str) -> Result<(), Status> {
         let request = v1::RegisterDefinitionRequest {
-            text,
+            text: text.to_owned(),
             dry_run: false,
         };
         self.definitions

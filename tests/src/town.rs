@@ -232,15 +232,7 @@ impl Town {
         let mut client = town.client().await;
         client.workers(usize::from(plan.installations)).await;
         for text in DEFINITIONS {
-            let request = v1::RegisterDefinitionRequest {
-                text: text.to_owned(),
-                dry_run: false,
-            };
-            client
-                .definitions
-                .register_definition(request)
-                .await
-                .unwrap();
+            client.register_text(text).await.unwrap();
         }
         town
     }

@@ -17,21 +17,25 @@ const EPOCH: i64 = 1_800_000_000_000_000;
 
 /// The wall clock of the coordinator's machine. Somebody may set it, forwards or backwards.
 #[derive(Clone, Default)]
-pub(crate) struct WallClock(Arc<AtomicI64>, Arc<AtomicI64>);
+pub(crate) struct WallClock {
+    /// Microseconds that it has been set forwards.
+    offset: Arc<AtomicI64>,
+    /// The latest time that it showed before it was set.
+    latest: Arc<AtomicI64>,
+}
 
 impl WallClock {
     /// Sets it by so many seconds.
     pub(crate) fn jump(&self, seconds: i64) {
-        self.1
+        self.latest
             .fetch_max(clock::Clock::now(self).0, Ordering::Relaxed);
-        self.0.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+        self.offset
+            .fetch_add(seconds * 1_000_000, Ordering::Relaxed);
     }
-}
 
-impl WallClock {
     /// How long it takes until it shows again what it has shown before. Domain time does not run back: it stands so long.
     pub(crate) fn behind(&self) -> Duration {
-        Timestamp(self.1.load(Ordering::Relaxed)).since(clock::Clock::now(self))
+        Timestamp(self.latest.load(Ordering::Relaxed)).since(clock::Clock::now(self))
     }
 }
 
@@ -42,7 +46,7 @@ fn elapsed() -> i64 {
 
 impl clock::Clock for WallClock {
     fn now(&self) -> Timestamp {
-        Timestamp(EPOCH + elapsed() + self.0.load(Ordering::Relaxed))
+        Timestamp(EPOCH + elapsed() + self.offset.load(Ordering::Relaxed))
     }
 
     fn real_until(&self, at: Timestamp) -> Duration {
