@@ -197,7 +197,8 @@ pub struct FaultSpec {
 pub enum FaultError {
     /// Unknown kind.
     #[error(
-        "{0:?} is no fault; there are throttling, denied, lost-reply, unavailable, expired-credentials, node-never-up, join-fails, slow-boot, dead-nodes, blocking-budget and scarce-addresses"
+        "{0:?} is no fault; there are {list}",
+        list = every_kind()
     )]
     Kind(String),
     /// Unknown rate.
@@ -208,6 +209,13 @@ pub enum FaultError {
         "there is nothing between @ and the rate; name an action such as ec2:DescribeInstances, or leave @ out"
     )]
     Target,
+}
+
+/// `a, b and c`.
+fn every_kind() -> String {
+    let words = FaultKind::ALL.map(FaultKind::as_str);
+    let (last, others) = words.split_last().expect("there are kinds");
+    format!("{} and {last}", others.join(", "))
 }
 
 impl From<FaultKind> for FaultSpec {
