@@ -3,6 +3,7 @@
 //!
 //! * Effect: registers running control-plane instances whose API answers our own look, deregisters those that are gone,
 //!   leaving, or silent.
+//!   When its span ends it makes one last round, so that who came meanwhile is not left out.
 //! * Idempotency: registering twice is registering once; two guards at once do the same.
 //! * Compensation: undo; takes the Cluster API instances off, once somebody else is in service.
 //!
@@ -101,9 +102,14 @@ impl Step<Ports> for SyncApiLoadBalancers {
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
         let mut output = Output::default();
         let mut failures = 0;
-        while !ctx.stopped() {
-            match round(ctx, params, &mut output).await {
+        loop {
+            // What became ready since the round before is met by one more, so that the span's end is how it stays.
+            let last = ctx.stopped();
+            match round(ctx, params, last, &mut output).await {
                 Ok(()) => failures = 0,
+                Err(error) if is_of_signal(&error) => return Err(error),
+                // Who comes after the span may be taking the load balancers away already.
+                Err(_) if last => {}
                 // A blip of AWS must not leave the load balancers without their guard.
                 Err(error) if error.certainty() == Certainty::Transient && failures < PATIENCE => {
                     failures += 1;
@@ -112,9 +118,11 @@ impl Step<Ports> for SyncApiLoadBalancers {
                 Err(error) => return Err(error),
             }
             output.rounds += 1;
+            if last {
+                return Ok(output);
+            }
             ctx.sleep(PAUSE).await?;
         }
-        Ok(output)
     }
 
     async fn observe(
@@ -159,6 +167,14 @@ impl Step<Ports> for SyncApiLoadBalancers {
     }
 }
 
+/// Somebody wants the attempt to end here, and waits for exactly that answer.
+fn is_of_signal(error: &StepError) -> bool {
+    matches!(
+        error.certainty(),
+        Certainty::Cancelled | Certainty::Superseded | Certainty::Yielded
+    )
+}
+
 /// Instances of the control plane's machines that have not been terminated.
 async fn machines(ctx: &Context<Ports>, params: &Params) -> Result<Vec<Instance>, StepError> {
     let tag = names::tag_capa_cluster(&params.cluster);
@@ -176,6 +192,7 @@ async fn machines(ctx: &Context<Ports>, params: &Params) -> Result<Vec<Instance>
 async fn round(
     ctx: &Context<Ports>,
     params: &Params,
+    last: bool,
     output: &mut Output,
 ) -> Result<(), StepError> {
     let machines = machines(ctx, params).await?;
@@ -215,7 +232,9 @@ async fn round(
         )
         .await?;
     }
-    watch(ctx, params).await?;
+    if !last {
+        watch(ctx, params).await?;
+    }
     ctx.progress(
         output.rounds + 1,
         0,

@@ -8,7 +8,9 @@ use drover_model::{
     node_job::{NodeCommand, NodeJob},
     target::{EXTERNAL_RESOURCE_GC, api},
 };
-use drover_ports::{Call, Cluster, KubeCall, KubeReply, Reply, SecretBytes, SecretObject};
+use drover_ports::{
+    Call, CloudCall, Cluster, KubeCall, KubeReply, Reply, SecretBytes, SecretObject,
+};
 use drover_sim::{ClusterState, Fate, Gap, ProbeName};
 use drover_step_api::Clock as _;
 use drover_step_testkit::End;
@@ -131,6 +133,27 @@ async fn the_last_backend_stays_on_while_it_is_silent() {
     assert!(!gaps(&town).is_empty(), "it is silent");
     let on = &town.report().load_balancers["api"];
     assert!(on.contains_key("control-plane-1"), "{on:?}");
+}
+
+/// Nobody looks after the span's end: what happened since the guard's round before it is met by one more.
+#[tokio::test(start_paused = true)]
+async fn the_guard_leaves_nobody_out_at_its_end() {
+    let mut migration = Migration::of(Town::three_masters());
+    migration.until("retire-vintage-etcd").await;
+    migration.wait(Duration::from_secs(60)).await;
+    let town = migration.town.clone();
+    let balancer = migration.output("inventory")["load_balancers"]["api"].clone();
+    let instance = migration.output("join-etcd")["instance"].clone();
+    let taken_off = CloudCall::DeregisterInstancesFromLoadBalancer {
+        load_balancer: balancer.as_str().unwrap().to_owned(),
+        instances: vec![instance.as_str().unwrap().to_owned()],
+    };
+    town.cloud(taken_off).await;
+    assert_eq!(town.report().load_balancers["api"].len(), 2);
+
+    migration.end_spans("hand-over-dns").await;
+    assert_eq!(town.report().load_balancers["api"].len(), 3);
+    migration.assert_ledger_is_clean();
 }
 
 #[tokio::test(start_paused = true)]

@@ -245,7 +245,7 @@ impl Migration {
             self.steps.insert(id.to_owned(), step);
         }
         self.seen.outputs.insert(id.to_owned(), ended?);
-        self.stop_guards(id).await;
+        self.end_spans(id).await;
         Ok(())
     }
 
@@ -449,7 +449,8 @@ impl Migration {
         }
     }
 
-    async fn stop_guards(&mut self, id: &str) {
+    /// Ends the guards whose span ends with a step.
+    pub(crate) async fn end_spans(&mut self, id: &str) {
         let ending: Vec<String> = self
             .guards()
             .filter(|guard| self.spans(guard, id, false))
