@@ -14,7 +14,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Shared, SigningKey, actor, convert,
+    Shared, SigningKey, actor, to_wire,
     workflow::{BoxStream, follow},
 };
 use crate::{
@@ -186,12 +186,12 @@ impl v1::admin_service_server::AdminService for Service {
             lag: prost_types::Duration::try_from(report.lag).ok(),
             failure: report
                 .failure
-                .map(|(code, message)| convert::stored_failure(code, message)),
+                .map(|(code, message)| to_wire::stored_failure(code, message)),
             streams: report.streams,
             records: report.records,
             bytes: report.bytes,
             epoch: report.epoch,
-            at: report.at.map(convert::timestamp),
+            at: report.at.map(to_wire::timestamp),
         }))
     }
 
@@ -203,12 +203,12 @@ impl v1::admin_service_server::AdminService for Service {
         Ok(Response::new(v1::Version {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: status.epoch,
-            started_at: Some(convert::timestamp(status.started_at)),
-            now: Some(convert::timestamp(status.now)),
+            started_at: Some(to_wire::timestamp(status.started_at)),
+            now: Some(to_wire::timestamp(status.now)),
             free_bytes: status.free_bytes.unwrap_or(0),
             storage: status
                 .storage
-                .map(|(code, message)| convert::stored_failure(code, message)),
+                .map(|(code, message)| to_wire::stored_failure(code, message)),
         }))
     }
 }

@@ -4,7 +4,7 @@ use drover_core::catalog::Registered;
 use drover_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, actor, convert};
+use super::{Shared, actor, to_wire};
 use crate::{engine::messages::Input, refusal::Refusal};
 
 /// The service.
@@ -18,7 +18,7 @@ fn definition(registered: &Registered, with_text: bool) -> v1::Definition {
             version: registered.version,
             digest: registered.digest.to_string(),
         }),
-        registered_at: Some(convert::timestamp(registered.at)),
+        registered_at: Some(to_wire::timestamp(registered.at)),
         registered_by: registered.by.as_ref().map(|actor| v1::Actor {
             name: actor.to_string(),
         }),
@@ -49,7 +49,7 @@ impl v1::definition_service_server::DefinitionService for Service {
             })
             .await?;
         Ok(Response::new(v1::RegisterDefinitionResponse {
-            definition: Some(convert::definition_ref(&reference)),
+            definition: Some(to_wire::definition_ref(&reference)),
             created,
         }))
     }
@@ -65,7 +65,7 @@ impl v1::definition_service_server::DefinitionService for Service {
             .ask(|answer| Input::Validate { text, answer })
             .await?;
         Ok(Response::new(v1::ValidateDefinitionResponse {
-            problems: problems.iter().map(convert::problem).collect(),
+            problems: problems.iter().map(to_wire::problem).collect(),
         }))
     }
 
@@ -119,7 +119,7 @@ impl v1::definition_service_server::DefinitionService for Service {
         let kinds = self.0.engine.ask(|answer| Input::Kinds { answer }).await?;
         let kinds = kinds
             .iter()
-            .map(|declaration| convert::declaration(declaration))
+            .map(|declaration| to_wire::declaration(declaration))
             .collect();
         Ok(Response::new(v1::ListKindsResponse { kinds }))
     }

@@ -6,7 +6,7 @@ use drover_core::{ids::Actor, query::Query};
 use drover_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, actor, convert, id};
+use super::{Shared, actor, id, to_wire};
 use crate::{
     engine::messages::{BrakeReport, Input, WorkerAct, WorkerCommand},
     refusal::{Kind, Refusal},
@@ -45,7 +45,7 @@ impl Service {
             })
             .await?;
         Ok(v1::WorkerResponse {
-            worker: Some(convert::worker(&worker)),
+            worker: Some(to_wire::worker(&worker)),
             message,
         })
     }
@@ -53,12 +53,12 @@ impl Service {
 
 fn brake(report: &BrakeReport) -> v1::SetBrakeResponse {
     v1::SetBrakeResponse {
-        brake: Some(convert::brake(&report.brake)),
+        brake: Some(to_wire::brake(&report.brake)),
         workflows: report
             .workflows
             .iter()
             .map(|(state, count)| v1::StateCount {
-                state: convert::workflow_state(*state).into(),
+                state: to_wire::workflow_state(*state).into(),
                 count: *count,
             })
             .collect(),
@@ -84,7 +84,7 @@ impl v1::fleet_service_server::FleetService for Service {
         for worker in &all {
             let json = serde_json::to_value(worker).expect("views serialize");
             if query.matches(&json).map_err(invalid)? {
-                workers.push(convert::worker(worker));
+                workers.push(to_wire::worker(worker));
             }
         }
         Ok(Response::new(v1::ListWorkersResponse { workers }))
@@ -180,7 +180,7 @@ impl v1::fleet_service_server::FleetService for Service {
                 )
             })??;
         Ok(Response::new(v1::CommandWorkerResponse {
-            answer: Some(convert::json(&answer)),
+            answer: Some(to_wire::json(&answer)),
         }))
     }
 
@@ -194,7 +194,7 @@ impl v1::fleet_service_server::FleetService for Service {
             .ask(|answer| Input::Installations { answer })
             .await?;
         Ok(Response::new(v1::ListInstallationsResponse {
-            installations: installations.iter().map(convert::installation).collect(),
+            installations: installations.iter().map(to_wire::installation).collect(),
         }))
     }
 
@@ -203,7 +203,7 @@ impl v1::fleet_service_server::FleetService for Service {
         _: Request<v1::GetBrakeRequest>,
     ) -> Result<Response<v1::Brake>, Status> {
         let report = self.0.engine.ask(|answer| Input::Brake { answer }).await?;
-        Ok(Response::new(convert::brake(&report.brake)))
+        Ok(Response::new(to_wire::brake(&report.brake)))
     }
 
     async fn set_brake(

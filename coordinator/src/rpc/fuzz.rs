@@ -5,7 +5,7 @@ use drover_core::declaration::KindDeclaration;
 use drover_proto::v1;
 use prost::Message as _;
 
-use super::convert;
+use super::from_wire;
 
 /// A hello with everything in it.
 fn hello() -> v1::Hello {
@@ -113,7 +113,7 @@ fn frame() -> v1::WorkerFrame {
 
 /// What is taken from a hello can be stored, and read again.
 fn read(hello: v1::Hello) {
-    let Ok(hello) = convert::read_hello(hello) else {
+    let Ok(hello) = from_wire::hello(hello) else {
         return;
     };
     for declaration in hello.kinds {
@@ -133,16 +133,16 @@ fn numbers_that_json_has_no_words_for_are_refused_and_long_times_are_kept() {
         hello
     };
     for coefficient in [f64::NAN, f64::INFINITY, 0.5] {
-        assert!(convert::read_hello(with(coefficient, 2)).is_err());
+        assert!(from_wire::hello(with(coefficient, 2)).is_err());
     }
     read(with(2.0, i64::MAX));
-    assert!(convert::read_hello(with(2.0, i64::MAX)).is_ok());
+    assert!(from_wire::hello(with(2.0, i64::MAX)).is_ok());
 }
 
 #[test]
 fn sound_ones_are_read() {
-    convert::read_hello(hello()).expect("a sound hello is read");
-    convert::read_frame(frame()).expect("a sound frame is read");
+    from_wire::hello(hello()).expect("a sound hello is read");
+    from_wire::frame(frame()).expect("a sound frame is read");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn any_bytes_are_read_or_refused() {
         .with_max_len(256)
         .for_each(|bytes| {
             if let Ok(frame) = v1::WorkerFrame::decode(&**bytes) {
-                drop(convert::read_frame(frame));
+                drop(from_wire::frame(frame));
             }
             if let Ok(hello) = v1::Hello::decode(&**bytes) {
                 read(hello);
@@ -178,7 +178,7 @@ fn a_sound_one_with_some_changed_bytes_is_read_or_refused() {
         .with_max_len(64)
         .for_each(|changes| {
             if let Ok(frame) = v1::WorkerFrame::decode(&*changed(&frame, changes)) {
-                drop(convert::read_frame(frame));
+                drop(from_wire::frame(frame));
             }
             if let Ok(hello) = v1::Hello::decode(&*changed(&hello, changes)) {
                 read(hello);

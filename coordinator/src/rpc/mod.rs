@@ -2,15 +2,16 @@
 //! no state: the engine finishes what it was handed.
 
 mod admin;
-mod convert;
 mod definition;
 mod fleet;
+mod from_wire;
 #[cfg(test)]
 mod fuzz;
 mod list;
 mod objects;
 mod session;
 mod status;
+mod to_wire;
 mod workflow;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Shared, convert};
+use super::{Shared, to_wire};
 use crate::{
     engine::messages::Input,
     objects::Objects,
@@ -136,7 +136,7 @@ pub(super) async fn send_output(
         .ok_or_else(|| Refusal::not_found("step", &request.step))?;
     match (&step.output, step.output_object) {
         (_, Some(object)) => send_object(shared, object).await,
-        (Some(output), None) => Ok(send(shared, convert::json(output).text)),
+        (Some(output), None) => Ok(send(shared, to_wire::json(output).text)),
         (None, None) => Err(Refusal::new(
             Kind::Refused,
             "no-output",

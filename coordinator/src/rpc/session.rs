@@ -8,19 +8,15 @@ use std::{
     time::Duration,
 };
 
-use drover_core::{
-    ids::Digest,
-    lease::Profile,
-    workflow::{Offer, Outcome},
-};
+use drover_core::{ids::Digest, lease::Profile, workflow::Outcome};
 use drover_proto::v1;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, convert, objects, workflow::BoxStream};
+use super::{Shared, from_wire, objects, to_wire, workflow::BoxStream};
 use crate::{
-    engine::messages::{Command, Frame, Input, SessionId, ToWorker, WorkerCommand},
+    engine::messages::{Frame, Input, SessionId, ToWorker},
     objects::Objects,
     refusal::{Kind, Refusal},
 };
@@ -77,7 +73,7 @@ impl v1::worker_service_server::WorkerService for Service {
                 "the first frame of a session must hold a hello",
             )
         })?;
-        let hello = Box::new(convert::read_hello(hello)?);
+        let hello = Box::new(from_wire::hello(hello)?);
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed) + 1);
         let place = place_of(&hello.incarnation, session);
         let (to, words) = mpsc::channel(QUEUE);
@@ -140,7 +136,7 @@ async fn listen(
             Ok(None) | Err(_) => return,
         };
         let uploads = std::mem::take(&mut frame.upload_parts);
-        let read = hand_over(uploads, parts).and_then(|()| convert::read_frame(frame));
+        let read = hand_over(uploads, parts).and_then(|()| from_wire::frame(frame));
         let frame = match read {
             Ok(frame) => Box::new(without_missing(frame, out, stored).await),
             Err(refusal) => {
@@ -234,7 +230,7 @@ async fn speak(mut words: mpsc::Receiver<Vec<ToWorker>>, out: &Out, place: f64) 
                 };
                 let drain = v1::CoordinatorFrame {
                     drain: Some(v1::Drain {
-                        within: Some(convert::duration(within)),
+                        within: Some(to_wire::duration(within)),
                     }),
                     ..v1::CoordinatorFrame::default()
                 };
@@ -324,16 +320,16 @@ fn frames(words: Vec<ToWorker>) -> Vec<v1::CoordinatorFrame> {
             } => {
                 frame.welcome = Some(v1::Welcome {
                     epoch,
-                    server_time: Some(convert::timestamp(now)),
-                    beat_interval: Some(convert::duration(profile.beat_interval)),
-                    lease_ttl: Some(convert::duration(profile.lease_ttl)),
-                    ack_timeout: Some(convert::duration(profile.ack_timeout)),
-                    reconnect_jitter: Some(convert::duration(profile.reconnect_jitter)),
+                    server_time: Some(to_wire::timestamp(now)),
+                    beat_interval: Some(to_wire::duration(profile.beat_interval)),
+                    lease_ttl: Some(to_wire::duration(profile.lease_ttl)),
+                    ack_timeout: Some(to_wire::duration(profile.ack_timeout)),
+                    reconnect_jitter: Some(to_wire::duration(profile.reconnect_jitter)),
                     verdicts: verdicts
                         .iter()
                         .map(|(attempt, verdict)| v1::Verdict {
-                            attempt: Some(convert::attempt(attempt)),
-                            kind: convert::verdict(*verdict),
+                            attempt: Some(to_wire::attempt(attempt)),
+                            kind: to_wire::verdict(*verdict),
                         })
                         .collect(),
                     resend_kept_results: resend_kept,
@@ -347,90 +343,32 @@ fn frames(words: Vec<ToWorker>) -> Vec<v1::CoordinatorFrame> {
                 });
             }
             ToWorker::AckReply(attempt, verdict) => frame.ack_replies.push(v1::AckReply {
-                attempt: Some(convert::attempt(&attempt)),
-                verdict: convert::verdict(verdict),
+                attempt: Some(to_wire::attempt(&attempt)),
+                verdict: to_wire::verdict(verdict),
             }),
             ToWorker::CheckpointAck(attempt, number, stored) => {
                 frame.checkpoint_acks.push(v1::CheckpointAck {
-                    attempt: Some(convert::attempt(&attempt)),
+                    attempt: Some(to_wire::attempt(&attempt)),
                     number,
                     stored,
                 })
             }
             ToWorker::ResultAck(attempt, verdict) => frame.result_acks.push(v1::ResultAck {
-                attempt: Some(convert::attempt(&attempt)),
-                verdict: convert::verdict(verdict),
+                attempt: Some(to_wire::attempt(&attempt)),
+                verdict: to_wire::verdict(verdict),
             }),
             ToWorker::Command(id, command) => {
                 frame.commands.push(v1::Command {
                     id,
-                    command: Some(convert_command(command)),
+                    command: Some(to_wire::command(command)),
                 });
             }
             ToWorker::Offer(workflow, offer) => {
-                let offer = convert_offer(workflow.as_str(), &offer);
+                let offer = to_wire::offer(workflow.as_str(), &offer);
                 bytes += offer.params.as_ref().map_or(0, |params| params.text.len()) + 256;
                 frame.offers.push(offer);
             }
         }
     }
     frames
-}
-
-fn convert_command(command: Command) -> v1::command::Command {
-    use v1::command::Command as Wire;
-    match command {
-        Command::Cancel {
-            attempt,
-            grace,
-            reason,
-        } => Wire::Cancel(v1::CancelAttempt {
-            attempt: Some(convert::attempt(&attempt)),
-            grace: Some(convert::duration(grace)),
-            reason: reason.to_owned(),
-        }),
-        Command::Pause(attempt) => Wire::Pause(convert::attempt(&attempt)),
-        Command::Resume(attempt) => Wire::Resume(convert::attempt(&attempt)),
-        Command::Stop(attempt) => Wire::Stop(convert::attempt(&attempt)),
-        Command::Superseded(attempt) => Wire::Superseded(convert::attempt(&attempt)),
-        Command::Worker(WorkerCommand::Drain { exit }) => {
-            Wire::Drain(v1::DrainWorkerCommand { exit })
-        }
-        Command::Worker(WorkerCommand::RefreshCredentials) => {
-            Wire::RefreshCredentials(v1::RefreshCredentials {})
-        }
-        Command::Worker(WorkerCommand::SetLogLevel(level)) => {
-            Wire::SetLogLevel(v1::SetLogLevel { level })
-        }
-        Command::Worker(WorkerCommand::DumpState) => Wire::DumpState(v1::DumpState {}),
-    }
-}
-
-fn convert_offer(workflow: &str, offer: &Offer) -> v1::Offer {
-    let (loss_policy, finish_critical_max) = convert::loss_policy(offer.loss_policy);
-    let mode = if offer.compensate {
-        v1::OfferMode::Compensate
-    } else {
-        v1::OfferMode::Run
-    };
-    v1::Offer {
-        attempt: Some(v1::AttemptRef {
-            workflow: workflow.to_owned(),
-            step: offer.step.to_string(),
-            fence: Some(convert::fence(offer.fence)),
-        }),
-        kind: Some(convert::kind(&offer.kind)),
-        number: offer.number,
-        mode: mode.into(),
-        observe_first: offer.observe_first,
-        params: Some(convert::json(&offer.params)),
-        checkpoint: offer.checkpoint.as_deref().map(convert::json),
-        idempotency_prefix: offer.idempotency_prefix.clone(),
-        start_to_close: offer.start_to_close.map(convert::duration),
-        loss_policy: loss_policy.into(),
-        finish_critical_max,
-        autonomy: offer.autonomy.map(convert::duration),
-        output: offer.output.as_deref().map(convert::json),
-        output_object: offer.object.as_ref().map(objects::object_ref),
-    }
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, actor, convert, id, list, objects};
+use super::{Shared, actor, from_wire, id, list, objects, to_wire};
 use crate::{
     engine::messages::{ActOn, Follower, Input, Replan, Start},
     refusal::{Kind, Refusal},
@@ -59,7 +59,7 @@ impl Service {
             })
             .await?;
         Ok(Response::new(v1::ActResponse {
-            workflow: Some(convert::workflow(&workflow)),
+            workflow: Some(to_wire::workflow(&workflow)),
             message,
         }))
     }
@@ -123,7 +123,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
         let request = request.into_inner();
         let id = id("id", &request.id)?;
         let input = match &request.input {
-            Some(input) => convert::read_json(input)?,
+            Some(input) => from_wire::json(input)?,
             None => serde_json::json!({}),
         };
         let (workflow, created) = self
@@ -143,7 +143,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
             })
             .await?;
         Ok(Response::new(v1::StartWorkflowResponse {
-            workflow: Some(convert::workflow(&workflow)),
+            workflow: Some(to_wire::workflow(&workflow)),
             created,
         }))
     }
@@ -158,7 +158,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
             .engine
             .ask(|answer| Input::Describe { id, answer })
             .await?;
-        Ok(Response::new(convert::workflow(&workflow)))
+        Ok(Response::new(to_wire::workflow(&workflow)))
     }
 
     async fn list_workflows(
@@ -178,7 +178,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
         };
         let (workflows, next) = list::matching(&self.0.engine, after, limit, query).await?;
         Ok(Response::new(v1::ListWorkflowsResponse {
-            workflows: workflows.iter().map(convert::workflow).collect(),
+            workflows: workflows.iter().map(to_wire::workflow).collect(),
             next_page_token: next,
         }))
     }
@@ -217,7 +217,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
         let (to, from) = mpsc::channel(STREAM_QUEUE);
         self.0.tasks.spawn(async move {
             loop {
-                let workflow = convert::workflow(&watched.borrow_and_update().clone());
+                let workflow = to_wire::workflow(&watched.borrow_and_update().clone());
                 if to.send(Ok(workflow)).await.is_err() {
                     return;
                 }
@@ -275,7 +275,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
             dry_run,
         } = request.into_inner();
         let step = id("step", &step)?;
-        let params = params.as_ref().map(convert::read_json).transpose()?;
+        let params = params.as_ref().map(from_wire::json).transpose()?;
         self.act(
             &workflow,
             Act::Retry { step, params },
@@ -299,7 +299,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
             dry_run,
         } = request.into_inner();
         let step = id("step", &step)?;
-        let output = output.as_ref().map(convert::read_json).transpose()?;
+        let output = output.as_ref().map(from_wire::json).transpose()?;
         self.act(
             &workflow,
             Act::Skip { step, output },
@@ -356,7 +356,7 @@ impl v1::workflow_service_server::WorkflowService for Service {
             .await?;
         let changes = replanned.diff.changes.into_iter();
         Ok(Response::new(v1::ReplanResponse {
-            workflow: Some(convert::workflow(&replanned.workflow)),
+            workflow: Some(to_wire::workflow(&replanned.workflow)),
             message: replanned.message,
             changes: changes
                 .map(|change| v1::StepChange {
