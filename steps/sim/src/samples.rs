@@ -1,5 +1,7 @@
 //! Clusters to try things on: one written by hand, and as many generated ones as wanted.
 
+use std::collections::BTreeSet;
+
 use drover_model::cr::keys;
 
 use crate::{InstallationConfig, chance::Chance};
@@ -17,8 +19,9 @@ pub fn generate(count: usize, seed: u64) -> Vec<String> {
 
 /// As [`generate`], spread over these installations.
 pub fn generate_for(count: usize, seed: u64, installations: &[InstallationConfig]) -> Vec<String> {
+    let mut pools = BTreeSet::new();
     (0..count)
-        .map(|n| Shape::nth(n, seed, installations).render())
+        .map(|n| Shape::nth(n, seed, installations, &mut pools).render())
         .collect()
 }
 
@@ -80,7 +83,13 @@ struct Pool {
 }
 
 impl Shape {
-    fn nth(n: usize, seed: u64, installations: &[InstallationConfig]) -> Self {
+    /// `taken` are the ids of pools that others have.
+    fn nth(
+        n: usize,
+        seed: u64,
+        installations: &[InstallationConfig],
+        taken: &mut BTreeSet<String>,
+    ) -> Self {
         let id = format!("c{:04}", n + 1);
         let chance = Chance::new(seed, &format!("generated {id}"));
         let pick = |limit: usize, what: &str| {
@@ -120,7 +129,9 @@ impl Shape {
             region: installation.region,
             masters,
             network: chance.below(250, "network", ""),
-            pools: (0..count).map(|p| Pool::nth(p, &chance, &zones)).collect(),
+            pools: (0..count)
+                .map(|p| Pool::nth(p, &chance, &zones, taken))
+                .collect(),
             zones,
             id,
         }
@@ -273,7 +284,7 @@ spec:
 }
 
 impl Pool {
-    fn nth(n: usize, chance: &Chance, zones: &[String]) -> Self {
+    fn nth(n: usize, chance: &Chance, zones: &[String], taken: &mut BTreeSet<String>) -> Self {
         let of = n.to_string();
         let below = |limit: u64, what: &str| chance.below(limit, what, &of);
         let min = [0, 1, 3, 3, 3][below(5, "min") as usize];
@@ -284,8 +295,12 @@ impl Pool {
             ("gpu", "g4dn.2xlarge"),
         ];
         let (description, instance_type) = kinds[below(4, "kind") as usize];
+        let mut id = format!("n{}", chance.suffix(4, "pool", &of));
+        while !taken.insert(id.clone()) {
+            id = format!("n{}", chance.suffix(4, "pool again", &id));
+        }
         Self {
-            id: format!("n{}", chance.suffix(4, "pool", &of)),
+            id,
             description,
             zones: zones[..1 + below(3, "zones") as usize].to_vec(),
             instance_type,
@@ -300,8 +315,6 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use drover_model::{Partition, VintageCluster};
 
     use super::*;
@@ -340,6 +353,20 @@ mod tests {
         let organizations: BTreeSet<&str> =
             clusters.iter().map(VintageCluster::organization).collect();
         assert!(organizations.len() > 5);
+    }
+
+    #[test]
+    fn no_two_pools_of_a_fleet_have_one_id() {
+        let texts = generate(1000, 1);
+        let texts: Vec<(&str, &str)> = texts.iter().map(|text| ("generated", &**text)).collect();
+        let clusters = VintageCluster::read(&texts).unwrap();
+        let pools: Vec<&str> = clusters
+            .iter()
+            .flat_map(|cluster| &cluster.pools)
+            .map(|pool| &*pool.id)
+            .collect();
+        let ids: BTreeSet<&str> = pools.iter().copied().collect();
+        assert_eq!(ids.len(), pools.len());
     }
 
     #[test]
