@@ -9,14 +9,6 @@ use crate::stage::{Stage, minutes, seconds};
 
 const VINTAGE: &str = "infrastructure.giantswarm.io/v1alpha3";
 
-fn has_accident(stage: &Stage, part: &str) -> bool {
-    stage
-        .report()
-        .accidents
-        .iter()
-        .any(|what| what.contains(part))
-}
-
 fn has_gap(stage: &Stage, probe: ProbeName) -> bool {
     stage.report().gaps.iter().any(|gap| gap.probe == probe)
 }
@@ -58,7 +50,7 @@ fn flux_makes_again_what_is_deleted_unless_it_is_suspended() {
         remove(&mut stage, At::VintageMc, &object);
         stage.wait(minutes(15));
         assert_eq!(stage.find(At::VintageMc, &object).is_none(), suspended);
-        assert_eq!(has_accident(&stage, "Flux made AWSCluster"), !suspended);
+        assert_eq!(stage.has_accident("Flux made AWSCluster"), !suspended);
     }
 }
 
@@ -78,7 +70,7 @@ fn flux_puts_labels_back_and_leaves_what_others_have_added() {
     let label = |object: &Value| object["metadata"]["labels"][operator].clone();
     assert_eq!(label(&after), label(&before));
     assert!(after["metadata"]["annotations"]["somebody.example/else"].is_string());
-    assert!(has_accident(&stage, "Flux put labels"));
+    assert!(stage.has_accident("Flux put labels"));
 }
 
 #[test]
@@ -87,7 +79,7 @@ fn a_chart_that_is_deleted_takes_the_network_along() {
     let at = stage.workload(Via::OldName);
     stage.delete(at, &chart("cilium"));
     stage.wait(seconds(30));
-    assert!(has_accident(&stage, "uninstalled cilium"));
+    assert!(stage.has_accident("uninstalled cilium"));
     assert!(has_gap(&stage, ProbeName::Pods));
 }
 
@@ -154,7 +146,7 @@ fn the_autoscaler_fills_a_pool_that_is_being_emptied() {
     let node = ObjectRef::new(&Gvk::of("v1", "Node"), "", name);
     stage.patch(at, &node, json!({"spec": {"unschedulable": true}}));
     stage.wait(minutes(2));
-    assert!(has_accident(&stage, "cluster-autoscaler"));
+    assert!(stage.has_accident("cluster-autoscaler"));
 }
 
 fn zones(stage: &mut Stage) -> Vec<String> {
@@ -274,7 +266,7 @@ fn a_stack_takes_along_what_it_does_not_retain() {
         stage.cloud(unprotect).unwrap();
         stage.cloud(delete).unwrap();
         stage.wait(minutes(5));
-        assert_eq!(has_accident(&stage, "deleted the VPC"), !retained);
+        assert_eq!(stage.has_accident("deleted the VPC"), !retained);
         let gone = stage.cloud(CloudCall::GetTemplate { stack: name() });
         assert!(gone.is_err_and(|error| error.is_not_found()));
     }

@@ -14,6 +14,8 @@ use drover_sim::{
 use drover_step_api::{Fence, Stamp, Timestamp};
 use serde_json::{Value, json};
 
+use crate::by_hand::Omit;
+
 /// Keys are made once for all tests.
 pub(crate) static KEYS: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::generate(1).unwrap());
 
@@ -64,6 +66,24 @@ impl Stage {
             installation,
             calls: 0,
         }
+    }
+
+    /// The sample, up to where the first new member has been asked to join.
+    pub(crate) fn joined(omit: Omit) -> Self {
+        let mut stage = Self::sample();
+        stage.up_to_join(sample_crs(), omit);
+        stage
+    }
+
+    pub(crate) fn has_accident(&self, words: &str) -> bool {
+        self.report()
+            .accidents
+            .iter()
+            .any(|what| what.contains(words))
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        self.report().etcd.len()
     }
 
     pub(crate) fn wait(&mut self, duration: Duration) {
