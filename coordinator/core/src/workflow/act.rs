@@ -112,6 +112,10 @@ fn cancel(turn: &mut Turn<'_>, actor: Actor, reason: String) -> Answer {
     if turn.workflow.is_unwinding() {
         return Err(Rejection::Unwinding);
     }
+    // Whatever the lost future began, the pivot among it, would be left out of the way back.
+    if matches!(&turn.workflow.pause, Some(pause) if pause.cause == PauseCause::Restored) {
+        return Err(Rejection::NotResumed);
+    }
     if turn.workflow.pivot_passed() {
         let pivot = turn
             .workflow

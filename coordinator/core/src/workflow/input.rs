@@ -294,6 +294,11 @@ pub enum Rejection {
         /// Id of the pivot.
         pivot: StepId,
     },
+    /// The store was restored, and nobody has looked at the world since.
+    #[error(
+        "the store was restored from a backup, and what was begun after it is not known yet: resume the workflow, so that its steps look first, then cancel it"
+    )]
+    NotResumed,
     /// It unwinds already.
     #[error("the workflow unwinds; wait until it has ended")]
     Unwinding,
@@ -411,6 +416,7 @@ impl Rejection {
         match self {
             Self::Ended { .. } => "ended",
             Self::PastPivot { .. } => "past-pivot",
+            Self::NotResumed => "not-resumed",
             Self::Unwinding => "unwinding",
             Self::NotPaused { .. } => "not-paused",
             Self::NoSuchStep { .. } => "no-such-step",

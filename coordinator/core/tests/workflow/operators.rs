@@ -107,6 +107,8 @@ fn after_a_restore_everything_is_paused_and_observed_first() {
     });
     assert_eq!(bench.state(), WorkflowState::Paused);
     assert_eq!(bench.view().holds[0].code, "restored");
+    let too_early = bench.try_act(Act::Cancel).unwrap_err();
+    assert_eq!(too_early.code(), "not-resumed");
     bench.act(Act::Resume);
     let Reply::Leased(offer) = bench.lease("a") else {
         panic!()
