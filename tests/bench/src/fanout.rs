@@ -36,8 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Workflows of one answer: all of them would be too large a message.
 const PAGE: u32 = 100;
 
-/// Looks without any end until the run is given up.
-const STALL: Duration = Duration::from_secs(300);
+/// Domain time without any end until the run is given up: the longest waits of a migration are hours.
+const STALL: Duration = Duration::from_secs(12 * 3600);
 
 /// The engine's thread in the coordinator's process.
 const ENGINE: &str = "engine";
@@ -53,7 +53,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=5000))]
     migrations: u16,
     /// Domain seconds a real second: how fast the world asks for work
-    #[arg(long, value_name = "FACTOR", default_value_t = 30.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 120.0)]
     speed: f64,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -107,7 +107,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Fanout> {
         let asked = town.migrate(&mut client, &id, n).await;
         anyhow::ensure!(asked, "{id} was not started");
     }
-    let by_state = ended(&mut client, options.migrations).await?;
+    let by_state = ended(&mut client, options).await?;
     let (machine_after, after) = now();
     let took = began.elapsed();
     let coordinator = after.since(&before, took);
@@ -158,12 +158,16 @@ fn drover() -> anyhow::Result<PathBuf> {
 }
 
 /// Waits until all have ended; a migration that waits for a person does not.
-async fn ended(client: &mut Client, all: u16) -> anyhow::Result<BTreeMap<String, usize>> {
+async fn ended(client: &mut Client, options: &Options) -> anyhow::Result<BTreeMap<String, usize>> {
+    let stall = STALL.div_f64(options.speed);
     let mut newest = (0, Instant::now());
     loop {
         tokio::time::sleep(LOOK).await;
         let states = states(client).await?;
-        anyhow::ensure!(states.len() == usize::from(all), "a migration is lost");
+        anyhow::ensure!(
+            states.len() == usize::from(options.migrations),
+            "a migration is lost"
+        );
         let still = states
             .iter()
             .filter(|state| {
@@ -188,8 +192,8 @@ async fn ended(client: &mut Client, all: u16) -> anyhow::Result<BTreeMap<String,
             newest = (ended, Instant::now());
         }
         anyhow::ensure!(
-            newest.1.elapsed() < STALL,
-            "{still} migrations have not ended, and none has for {STALL:?}"
+            newest.1.elapsed() < stall,
+            "{still} migrations have not ended, and none has for {stall:?}"
         );
     }
 }
