@@ -238,14 +238,7 @@ fn change(
             instances,
         } => {
             let elb = elb(cluster, load_balancer, action)?;
-            let cuts = elb.connection_draining.is_none()
-                && instances.iter().any(|id| {
-                    elb.backends
-                        .get(id)
-                        .is_some_and(|backend| backend.in_service)
-                });
-            if cuts {
-                let why = format!("{load_balancer} cut the connections of an instance in service");
+            if let Some(why) = instances.iter().find_map(|id| elb.cut_by_losing(id)) {
                 cluster.accident(now, why);
             }
             let elb = cluster.cloud.elbs.get_mut(load_balancer);

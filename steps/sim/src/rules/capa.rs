@@ -190,7 +190,7 @@ fn reconcile_machine(cluster: &mut Cluster, key: &Key, machine: &Value, now: Tim
         return start(cluster, key, machine, now);
     }
     if capi::is_going(cluster, name) {
-        return deregister(cluster, machine);
+        return deregister(cluster, machine, now);
     }
     register(cluster, key, machine)
 }
@@ -299,12 +299,19 @@ fn register(cluster: &mut Cluster, key: &Key, machine: &Value) -> bool {
 }
 
 /// Takes the instance of a Machine that is being deleted off the load balancer, while it is drained still: before its API
-/// loses etcd (upstream `controllers/awsmachine_controller.go`, `reconcileLBAttachment`).
-fn deregister(cluster: &mut Cluster, machine: &Value) -> bool {
+/// loses etcd (upstream `controllers/awsmachine_controller.go`, `reconcileLBAttachment`). CAPA makes one that does not drain.
+fn deregister(cluster: &mut Cluster, machine: &Value, now: Timestamp) -> bool {
     let name = names::capa_load_balancer(&cluster.facts.id);
-    capi::instance_of(&machine["spec"]["providerID"])
-        .zip(cluster.cloud.elbs.get_mut(&name))
-        .is_some_and(|(id, elb)| elb.backends.remove(id).is_some())
+    let id = capi::instance_of(&machine["spec"]["providerID"]);
+    let Some((id, elb)) = id.zip(cluster.cloud.elbs.get_mut(&name)) else {
+        return false;
+    };
+    let cut = elb.cut_by_losing(id);
+    let removed = elb.backends.remove(id).is_some();
+    if let Some(why) = cut {
+        cluster.accident(now, why);
+    }
+    removed
 }
 
 /// A machine that is being deleted: its instance ends, then the object goes.

@@ -139,6 +139,15 @@ pub(crate) struct Backend {
 }
 
 impl Elb {
+    /// What its clients would notice if it lost this instance now; `None` when nothing.
+    pub(crate) fn cut_by_losing(&self, id: &str) -> Option<String> {
+        let serves = self.backends.get(id)?.in_service;
+        (serves && self.connection_draining.is_none()).then(|| {
+            let name = &self.name;
+            format!("{name} cut the connections of an instance in service")
+        })
+    }
+
     /// Instances that it sends traffic to.
     pub(crate) fn in_service(&self) -> impl Iterator<Item = &String> {
         self.backends

@@ -110,7 +110,9 @@ fn every_machine_is_replaced_one_at_a_time_and_the_new_name_serves_throughout() 
         "nobody waited for an election"
     );
     assert_eq!(report.etcd.len(), 3);
-    assert_eq!(report.accidents, Vec::<String>::new());
+    let elb = capa_load_balancer(&stage.id);
+    let cut = format!("{elb} cut the connections of an instance in service");
+    assert_eq!(report.accidents, [cut], "it does not drain");
     // Nodes of machines that are gone are gone.
     let at = stage.workload(Via::NewName);
     let nodes = stage.list(at, &Gvk::new("", "v1", "Node"));
