@@ -6,15 +6,10 @@ use drover_proto::v1::{
     self, definition_service_client::DefinitionServiceClient,
     fleet_service_client::FleetServiceClient, workflow_service_client::WorkflowServiceClient,
 };
-use serde_json::json;
+use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{
-    definition,
-    management::until,
-    scenario::INSTALLATION,
-    town::{CLUSTER, COORDINATOR, Facts},
-};
+use crate::{management::until, town::COORDINATOR};
 
 /// A coordinator that may be away for a while.
 pub(crate) struct Client {
@@ -65,16 +60,17 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) async fn start(&mut self, id: &str, facts: &Facts) -> anyhow::Result<()> {
-        let input = json!({
-            "installation": INSTALLATION, "cluster": CLUSTER,
-            "plan": facts.plan, "secrets": facts.secrets,
-        });
+    pub(crate) async fn start(
+        &mut self,
+        id: &str,
+        definition: &str,
+        input: &Value,
+    ) -> anyhow::Result<()> {
         let request = v1::StartWorkflowRequest {
             id: id.to_owned(),
-            definition: definition::NAME.to_owned(),
+            definition: definition.to_owned(),
             input: Some(v1::Json {
-                text: serde_json::to_vec(&input)?,
+                text: serde_json::to_vec(input)?,
             }),
             ..v1::StartWorkflowRequest::default()
         };

@@ -12,6 +12,15 @@ const SHIPPED: &str = include_str!("../../../steps/capa/definitions/aws-live-mig
 /// Name of the lab's.
 pub(crate) const NAME: &str = "lab-hand-over";
 
+/// The shipped after-care.
+const SHIPPED_CARE: &str = include_str!("../../../steps/capa/definitions/aws-after-care.yaml");
+
+/// Name of the lab's.
+pub(crate) const AFTER_CARE: &str = "lab-after-care";
+
+/// Its steps that the lab plays.
+const CARED: [&str; 2] = ["clean-manifest", "sign-as-new-issuer"];
+
 /// The first step of the stretch.
 const FIRST: &str = "generate-target";
 
@@ -75,39 +84,57 @@ fn id(step: &Value) -> Option<String> {
     step["id"].as_str().map(str::to_owned)
 }
 
-/// The steps from the first one on, whose needs are among themselves. Gates are for people: who needs one needs what it needs.
+/// The steps from the first one on, whose needs are among themselves. Gates are for people.
 fn stretch(steps: &[Value], until: &str) -> anyhow::Result<Vec<Value>> {
-    let begin = steps
-        .iter()
-        .position(|step| step["id"] == FIRST)
-        .with_context(|| format!("the definition has no step {FIRST}"))?;
-    let mut gates: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let place = |wanted: &str| {
+        steps
+            .iter()
+            .position(|step| step["id"] == wanted)
+            .with_context(|| format!("the definition has no step {wanted}"))
+    };
+    let steps = &steps[place(FIRST)?..=place(until)?];
+    Ok(only(steps, |step| step.get("gate").is_none()))
+}
+
+/// The steps that are kept, whose needs are among themselves: who needs one that is not kept needs what that one needs.
+fn only(steps: &[Value], keeps: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let mut left_out: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut kept: Vec<Value> = Vec::new();
-    for step in &steps[begin..] {
+    for step in steps {
         let mut step = step.clone();
         let needs: Vec<Value> = step["needs"].as_array().cloned().unwrap_or_default();
         let needs: Vec<Value> = needs
             .into_iter()
             .flat_map(|need| {
-                gates
+                left_out
                     .get(need.as_str().unwrap_or_default())
                     .cloned()
                     .unwrap_or(vec![need])
             })
             .filter(|need| kept.iter().any(|kept| kept["id"] == *need))
             .collect();
-        if step.get("gate").is_some() {
-            gates.insert(id(&step).unwrap_or_default(), needs);
-            continue;
-        }
-        step["needs"] = Value::Array(needs);
-        let last = step["id"] == until;
-        kept.push(step);
-        if last {
-            break;
+        if keeps(&step) {
+            step["needs"] = Value::Array(needs);
+            kept.push(step);
+        } else {
+            left_out.insert(id(&step).unwrap_or_default(), needs);
         }
     }
-    Ok(kept)
+    kept
+}
+
+/// The shipped after-care up to where a new issuer signs, without what takes days, as JSON.
+pub(crate) fn after_care() -> anyhow::Result<String> {
+    let mut definition: Value = serde_saphyr::from_str(SHIPPED_CARE)?;
+    definition["metadata"]["name"] = json!(AFTER_CARE);
+    let steps = definition["spec"]["steps"]
+        .as_array()
+        .context("the definition has no steps")?;
+    let steps = only(steps, |step| {
+        CARED.iter().any(|cared| step["id"] == **cared)
+    });
+    definition["spec"]["steps"] = Value::Array(steps);
+    Ok(definition.to_string())
 }
 
 #[cfg(test)]
@@ -128,6 +155,15 @@ mod tests {
         assert_eq!(definition["spec"]["guards"][0]["until"], LAST);
         assert!(!definition.to_string().contains("steps['inventory']"));
         assert!(!definition.to_string().contains("steps['copy-"));
+    }
+
+    #[test]
+    fn its_after_care_is_the_two_rollouts_that_need_no_weeks() {
+        let definition: Value = serde_json::from_str(&after_care().unwrap()).unwrap();
+        let steps = definition["spec"]["steps"].as_array().unwrap();
+        let ids: Vec<_> = steps.iter().filter_map(id).collect();
+        assert_eq!(ids, CARED);
+        assert_eq!(steps[1]["needs"], json!(["clean-manifest"]));
     }
 
     #[test]

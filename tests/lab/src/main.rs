@@ -1,10 +1,12 @@
 //! A live migration on real parts, on one machine: `tests/lab/run` builds the parts and calls this.
 
+mod after_care;
 mod api;
 mod booter;
 mod cloud;
 mod coordinator;
 mod definition;
+mod dns;
 mod endpoints;
 mod hosts;
 mod kill;

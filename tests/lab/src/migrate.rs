@@ -9,8 +9,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use drover_proto::v1;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
+    after_care::{self, AfterCare},
     api,
     cloud::Clients,
     coordinator::Client,
@@ -22,7 +24,7 @@ use crate::{
     place::{Parts, Place},
     prober::{Name, Prober, Seen, Way},
     proofs::{self, Proofs},
-    scenario::NAMESPACE,
+    scenario::{INSTALLATION, NAMESPACE},
     story::Story,
     tls::Tls,
     town::{CLOUD, CLUSTER, Facts},
@@ -46,6 +48,9 @@ pub(crate) struct MigrateArgs {
         conflicts_with = "until"
     )]
     pub order: Order,
+    /// Also do what the after-care does, once it is migrated
+    #[arg(long, conflicts_with = "until")]
+    pub after_care: bool,
     /// Also hold what the worker changed against what was agreed for this stretch
     #[arg(long)]
     pub compare: bool,
@@ -76,6 +81,8 @@ pub(crate) struct Report {
     pub registrations: BTreeMap<String, Vec<String>>,
     /// Processes that were killed.
     pub kills: Vec<String>,
+    /// What came of the after-care.
+    pub after_care: Option<AfterCare>,
 }
 
 /// One step's times.
@@ -113,7 +120,10 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
     let old = Prober::begin(vec![old, inside]);
     let mut new = None;
     let begin = Instant::now();
-    client.start(&id, &facts).await?;
+    let input = json!({
+        "installation": INSTALLATION, "cluster": CLUSTER, "plan": facts.plan, "secrets": facts.secrets,
+    });
+    client.start(&id, definition::NAME, &input).await?;
     let mut kills = Kills::new(&args.kill)?;
     let mut story = Story::new(begin);
     let ended = loop {
@@ -157,22 +167,30 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
         nodes,
         registrations: registrations(&machines, &facts).await?,
         kills: kills.done(),
+        after_care: None,
     };
     if ended.is_ok() && last.is_none() {
         let first = report
             .nodes
             .first()
             .context("no Cluster API node is there")?;
-        report.proofs = Some(before.hold(place, &parts, first).await?);
+        let kubeconfig = place.kubeconfig("workload");
+        report.proofs = Some(before.hold(&kubeconfig, place, &parts, first).await?);
         report.members = proofs::members(place, &parts, first).await?;
     }
-    std::fs::write(
-        place.path("report.json"),
-        serde_json::to_vec_pretty(&report)?,
-    )?;
+    let keep = |report: &Report| -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(report)?;
+        Ok(std::fs::write(place.path("report.json"), text)?)
+    };
+    keep(&report)?;
     ended?;
     if args.compare {
         ledger::compare(place, &report)?;
+    }
+    if args.after_care {
+        let care = after_care::play(place, &parts, &facts, &mut client, &before).await?;
+        report.after_care = Some(care);
+        keep(&report)?;
     }
     Ok(report)
 }
@@ -186,7 +204,7 @@ fn keep_identity(place: &Place) -> anyhow::Result<()> {
     Ok(std::fs::write(folder.join("etcd-client.key"), key)?)
 }
 
-fn name(place: &Place, label: &str, host: &str) -> anyhow::Result<Name> {
+pub(crate) fn name(place: &Place, label: &str, host: &str) -> anyhow::Result<Name> {
     let [ca, certificate, key] = proofs::identity(&place.kubeconfig("workload"))?;
     Ok(Name {
         label: label.to_owned(),
@@ -216,7 +234,7 @@ async fn begin_new(place: &Place) -> anyhow::Result<Option<Prober>> {
 }
 
 /// The control plane's Machines that have found their Node: its name, by EC2 instance.
-async fn machines(place: &Place) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) async fn machines(place: &Place) -> anyhow::Result<BTreeMap<String, String>> {
     let capi = api::client(&place.kubeconfig("capi-mc")).await?;
     let kind = "cluster.x-k8s.io/v1beta1";
     let machines = api::resource(&capi, kind, "Machine", Some(NAMESPACE)).await?;
@@ -258,7 +276,7 @@ async fn registrations(
 }
 
 /// `None` while it goes on.
-fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
+pub(crate) fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
     match workflow.state() {
         v1::WorkflowState::Completed => Some(Ok(())),
         v1::WorkflowState::Pending | v1::WorkflowState::Running | v1::WorkflowState::Waiting => {

@@ -55,14 +55,15 @@ pub(crate) async fn before(place: &Place, parts: &Parts, etcd: &str) -> anyhow::
 }
 
 impl Before {
-    /// Holds it against what is there now, through the API by its old name and the etcd of `etcd`.
+    /// Holds it against what is there now, through the API of a kubeconfig and the etcd of `etcd`.
     pub(crate) async fn hold(
         &self,
+        kubeconfig: &Path,
         place: &Place,
         parts: &Parts,
         etcd: &str,
     ) -> anyhow::Result<Proofs> {
-        let client = api::client(&place.kubeconfig("workload")).await?;
+        let client = api::client(kubeconfig).await?;
         let reviews: Api<TokenReview> = Api::all(client.clone());
         let review = TokenReview {
             spec: TokenReviewSpec {

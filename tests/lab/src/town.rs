@@ -14,6 +14,7 @@ use crate::{
     api, booter,
     booter::Booter,
     cloud::{Cloud, CloudPlan, Fault, GenesisPlan},
+    dns,
     hosts::Hosts,
     management::{self, Management, begin_controllers, until},
     place::{Parts, Place, ours},
@@ -189,6 +190,9 @@ pub(crate) async fn run(place: &Place, shape: Shape) -> anyhow::Result<()> {
     say(place, "Drover begins");
     keep(coordinator(place, &facts.shape)?)?;
     keep(worker(place, &facts.shape, &endpoint)?)?;
+    let names = dns::follow(place.clone(), hosts.clone());
+    let stopped = stop.clone();
+    tasks.spawn(async move { stopped.run_until_cancelled(names).await });
     let booter = Booter::new(
         place,
         &parts,

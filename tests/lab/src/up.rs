@@ -1,6 +1,7 @@
 //! A lab's life, seen from outside.
 
 use std::{
+    collections::BTreeMap,
     process::Command,
     time::{Duration, Instant},
 };
@@ -10,8 +11,10 @@ use clap::{Args, ValueEnum as _};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
 use crate::{
+    endpoints::Service,
     migrate::{MigrateArgs, Report},
     place::{Parts, Place},
+    prober::Seen,
     space,
     story::say,
     town::Shape,
@@ -168,6 +171,7 @@ pub(crate) async fn migrate(
             .map(|order| format!("--order={}", order.get_name()))
             .filter(|_| args.until.is_none()),
     );
+    command.extend(args.after_care.then(|| "--after-care".to_owned()));
     command.extend(args.compare.then(|| "--compare".to_owned()));
     command.extend(args.kill.iter().map(|kill| format!("--kill={kill}")));
     let status = space::enter(place, &command)?.status().await?;
@@ -245,7 +249,30 @@ pub(crate) fn print(report: &Report) {
         "\nmigrated in {:.0} s ({})",
         report.seconds, report.partition
     ));
-    for (name, seen) in &report.seen {
+    print_seen(&report.seen, &report.service);
+    if let Some(proofs) = &report.proofs {
+        say(&format!(
+            "keyspace unchanged ({}), token and Secret good",
+            &proofs.keyspace[..12]
+        ));
+        say(&format!("etcd members: {}", report.members.join(", ")));
+    }
+    for (balancer, instances) in &report.registrations {
+        say(&format!("{balancer}: {}", instances.join(", ")));
+    }
+    for kill in &report.kills {
+        say(&format!("killed {kill}"));
+    }
+    if let Some(care) = &report.after_care {
+        say(&format!("\ncared for in {:.0} s", care.seconds));
+        print_seen(&care.seen, &care.service);
+        say(&format!("etcd members: {}", care.members.join(", ")));
+        say(&format!("tokens come from {}", care.issuer));
+    }
+}
+
+fn print_seen(seen: &BTreeMap<String, Seen>, service: &Service) {
+    for (name, seen) in seen {
         say(&format!(
             "{name}: {} requests, {} failed; median {:.1} ms, p99 {:.1} ms, slowest {:.0} ms (at {:.1} s)",
             seen.requests,
@@ -265,7 +292,6 @@ pub(crate) fn print(report: &Report) {
             ));
         }
     }
-    let service = &report.service;
     let ports: Vec<String> = service
         .ports
         .iter()
@@ -277,17 +303,4 @@ pub(crate) fn print(report: &Report) {
         service.flips,
         ports.join(", ")
     ));
-    if let Some(proofs) = &report.proofs {
-        say(&format!(
-            "keyspace unchanged ({}), token and Secret good",
-            &proofs.keyspace[..12]
-        ));
-        say(&format!("etcd members: {}", report.members.join(", ")));
-    }
-    for (balancer, instances) in &report.registrations {
-        say(&format!("{balancer}: {}", instances.join(", ")));
-    }
-    for kill in &report.kills {
-        say(&format!("killed {kill}"));
-    }
 }
