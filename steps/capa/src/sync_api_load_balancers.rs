@@ -205,8 +205,8 @@ async fn round(
         if machine.tags.contains_key(names::TAG_LEAVING) || machine.state != "running" {
             continue;
         }
-        // To take one off is a step to make sure of; to put one on waits for the next round at worst.
-        let looks = if on.iter().any(|on| on.contains(&machine.id)) {
+        // To take one off is a step to make sure of; to put one on waits for the next round at worst, if there is one.
+        let looks = if last || on.iter().any(|on| on.contains(&machine.id)) {
             LOOKS
         } else {
             1
