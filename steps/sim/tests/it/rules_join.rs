@@ -131,13 +131,5 @@ fn a_single_master_survives_the_join_because_the_new_member_has_no_vote_at_first
     stage.write_secret(&namespace, &name, &data);
     stage.touch_bootstrap();
     stage.wait_for_node();
-    assert!(
-        stage
-            .report()
-            .gaps
-            .iter()
-            .any(|gap| gap.cause.contains("quorum")),
-        "{:#?}",
-        stage.report()
-    );
+    assert!(stage.has_gap_because("quorum"), "{:#?}", stage.report());
 }

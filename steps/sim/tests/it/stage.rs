@@ -82,6 +82,13 @@ impl Stage {
             .any(|what| what.contains(words))
     }
 
+    pub(crate) fn has_gap_because(&self, words: &str) -> bool {
+        self.report()
+            .gaps
+            .iter()
+            .any(|gap| gap.cause.contains(words))
+    }
+
     pub(crate) fn member_count(&self) -> usize {
         self.report().etcd.len()
     }
