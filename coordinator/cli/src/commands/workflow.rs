@@ -235,13 +235,10 @@ impl Session {
         if let Some(outcome) = &workflow.outcome {
             line("Outcome", &outcome.message);
         }
+        let held = |code: &str| workflow.holds.iter().any(|hold| hold.code == code);
         line(
             "Way back",
-            if workflow.pivot_passed {
-                "none: the pivot has been passed"
-            } else {
-                "cancel takes everything back"
-            },
+            way_back(workflow.pivot_passed, held("restored")),
         );
         line("Trace", &workflow.trace_id);
         text.push('\n');
@@ -492,6 +489,17 @@ pub(crate) fn progress(step: &view::Step) -> String {
     }
 }
 
+/// What a cancel would do now.
+fn way_back(pivot_passed: bool, restored: bool) -> &'static str {
+    if pivot_passed {
+        "none: the pivot has been passed"
+    } else if restored {
+        "resume it first: what was begun after the backup is not known yet"
+    } else {
+        "cancel takes everything back"
+    }
+}
+
 fn lines(bytes: &[u8]) -> Outcome<Vec<Value>> {
     bytes
         .split(|byte| *byte == b'\n')
@@ -546,6 +554,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_way_back_is_promised_that_would_be_refused() {
+        assert!(way_back(true, true).starts_with("none"));
+        assert!(way_back(false, true).starts_with("resume it first"));
+        assert!(way_back(false, false).starts_with("cancel"));
+    }
 
     #[test]
     fn set_reads_json_and_falls_back_to_text() {
