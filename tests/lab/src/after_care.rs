@@ -9,11 +9,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use k8s_openapi::api::{
-    authentication::v1::TokenRequest,
-    core::v1::{Secret, ServiceAccount},
-};
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -22,7 +19,7 @@ use crate::{
     coordinator::Client,
     definition, dns,
     endpoints::{Endpoints, Service},
-    migrate::{self, StepTimes, machines, settled},
+    migrate::{self, StepTimes, machines},
     place::{Parts, Place},
     prober::{Prober, Seen, Way},
     proofs::{self, Before, Proofs},
@@ -89,19 +86,12 @@ pub(crate) async fn play(
     let begin = Instant::now();
     client.start(&id, definition::AFTER_CARE, &input).await?;
     let mut story = Story::new(begin);
-    let ended = loop {
-        ensure!(
-            begin.elapsed() < PATIENCE,
-            "{id} has not ended within {} s",
-            PATIENCE.as_secs()
-        );
-        let workflow = client.describe(&id).await?;
-        story.tell(&workflow);
-        if let Some(ended) = settled(&workflow) {
-            break ended;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    let ended = client
+        .follow(&id, PATIENCE, async |workflow| {
+            story.tell(workflow);
+            Ok(())
+        })
+        .await?;
     let seconds = begin.elapsed().as_secs_f64();
     let seen = prober.end(place.path("probes-after-care.jsonl")).await?;
     let service = endpoints
@@ -152,14 +142,7 @@ async fn keep_kubeconfig(place: &Place) -> anyhow::Result<String> {
 
 async fn issuer_of_new_tokens(place: &Place) -> anyhow::Result<String> {
     let client = api::client(&place.kubeconfig(KUBECONFIG)).await?;
-    let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
-    let request = accounts
-        .create_token_request("default", &PostParams::default(), &TokenRequest::default())
-        .await?;
-    let token = request
-        .status
-        .context("a token request without an answer")?
-        .token;
+    let token = proofs::token(&client).await?;
     let claims = token.split('.').nth(1).context("a token without claims")?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
     let issuer = claims["iss"]

@@ -1,7 +1,8 @@
 //! The coordinator, as the lab's own client sees it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use drover_proto::v1::{
     self, definition_service_client::DefinitionServiceClient,
     fleet_service_client::FleetServiceClient, workflow_service_client::WorkflowServiceClient,
@@ -10,6 +11,9 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{management::until, town::COORDINATOR};
+
+/// From one look at a workflow to the next.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A coordinator that may be away for a while.
 pub(crate) struct Client {
@@ -92,6 +96,58 @@ impl Client {
                 .into_inner())
         })
         .await
+    }
+
+    /// Shows `seen` a workflow again and again until it has ended or waits for a person, and answers which.
+    ///
+    /// # Errors
+    /// When it is not that far within `patience`; as `seen`.
+    pub(crate) async fn follow(
+        &mut self,
+        id: &str,
+        patience: Duration,
+        mut seen: impl AsyncFnMut(&v1::Workflow) -> anyhow::Result<()>,
+    ) -> anyhow::Result<anyhow::Result<()>> {
+        let begin = Instant::now();
+        loop {
+            ensure!(
+                begin.elapsed() < patience,
+                "{id} has not ended within {} s",
+                patience.as_secs()
+            );
+            let workflow = self.describe(id).await?;
+            seen(&workflow).await?;
+            if let Some(ended) = settled(&workflow) {
+                return Ok(ended);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// `None` while it goes on.
+fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
+    match workflow.state() {
+        v1::WorkflowState::Completed => Some(Ok(())),
+        v1::WorkflowState::Pending | v1::WorkflowState::Running | v1::WorkflowState::Waiting => {
+            None
+        }
+        state => {
+            let why: Vec<String> = workflow
+                .steps
+                .iter()
+                .chain(&workflow.guards)
+                .filter_map(|step| {
+                    let error = step.last_error.as_ref()?;
+                    Some(format!("{}: {}: {}", step.id, error.code, error.message))
+                })
+                .collect();
+            Some(Err(anyhow::anyhow!(
+                "it is {}: {}",
+                state.as_str_name(),
+                why.join("; ")
+            )))
+        }
     }
 }
 

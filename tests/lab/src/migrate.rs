@@ -5,9 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
-use drover_proto::v1;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -126,22 +125,16 @@ pub(crate) async fn migrate(place: &Place, args: &MigrateArgs) -> anyhow::Result
     client.start(&id, definition::NAME, &input).await?;
     let mut kills = Kills::new(&args.kill)?;
     let mut story = Story::new(begin);
-    let ended = loop {
-        let patience = args.order.patience();
-        if begin.elapsed() > patience {
-            bail!("{id} has not ended within {} s", patience.as_secs());
-        }
-        let workflow = client.describe(&id).await?;
-        story.tell(&workflow);
-        kills.strike(&workflow, begin).await?;
-        if new.is_none() && story.has_succeeded("join-etcd") {
-            new = begin_new(place).await?;
-        }
-        if let Some(ended) = settled(&workflow) {
-            break ended;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    let ended = client
+        .follow(&id, args.order.patience(), async |workflow| {
+            story.tell(workflow);
+            kills.strike(workflow, begin).await?;
+            if new.is_none() && story.has_succeeded("join-etcd") {
+                new = begin_new(place).await?;
+            }
+            Ok(())
+        })
+        .await?;
     if ended.is_ok() {
         args.order.play(place, &parts, &facts).await?;
     }
@@ -273,30 +266,4 @@ async fn registrations(
         found.insert(balancer.clone(), registered);
     }
     Ok(found)
-}
-
-/// `None` while it goes on.
-pub(crate) fn settled(workflow: &v1::Workflow) -> Option<anyhow::Result<()>> {
-    match workflow.state() {
-        v1::WorkflowState::Completed => Some(Ok(())),
-        v1::WorkflowState::Pending | v1::WorkflowState::Running | v1::WorkflowState::Waiting => {
-            None
-        }
-        state => {
-            let why: Vec<String> = workflow
-                .steps
-                .iter()
-                .chain(&workflow.guards)
-                .filter_map(|step| {
-                    let error = step.last_error.as_ref()?;
-                    Some(format!("{}: {}: {}", step.id, error.code, error.message))
-                })
-                .collect();
-            Some(Err(anyhow::anyhow!(
-                "it is {}: {}",
-                state.as_str_name(),
-                why.join("; ")
-            )))
-        }
-    }
 }

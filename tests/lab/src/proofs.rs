@@ -39,19 +39,24 @@ pub(crate) struct Proofs {
 /// Takes what is there.
 pub(crate) async fn before(place: &Place, parts: &Parts, etcd: &str) -> anyhow::Result<Before> {
     let client = api::client(&place.kubeconfig("workload")).await?;
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-    let request = accounts
-        .create_token_request("default", &PostParams::default(), &TokenRequest::default())
-        .await?;
-    let token = request
-        .status
-        .context("a token request without an answer")?
-        .token;
+    let token = token(&client).await?;
     Ok(Before {
         keyspace: keyspace(place, parts, etcd).await?,
         token,
         secret: known(&client).await?,
     })
+}
+
+/// A token of the default service account, by whoever issues them now.
+pub(crate) async fn token(client: &Client) -> anyhow::Result<String> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+    let request = accounts
+        .create_token_request("default", &PostParams::default(), &TokenRequest::default())
+        .await?;
+    let status = request
+        .status
+        .context("a token request without an answer")?;
+    Ok(status.token)
 }
 
 impl Before {
