@@ -76,6 +76,8 @@ pub struct PlanNode {
     pub retry: RetryPolicy,
     /// Indices of the guards whose span holds this node.
     pub guards: Vec<usize>,
+    /// Indices of the guards whose span lies before this node.
+    pub guards_before: Vec<usize>,
     params: Option<Arc<Validator>>,
 }
 
@@ -125,6 +127,11 @@ impl Plan {
                 for index in order.between(guard.from, guard.until) {
                     nodes[index].guards.push(guard_index);
                 }
+                for (index, held_to) in nodes.iter_mut().enumerate() {
+                    if order.is_before(guard.until, index) {
+                        held_to.guards_before.push(guard_index);
+                    }
+                }
             }
         }
         let mut critical = definition
@@ -167,6 +174,7 @@ impl Plan {
         for held_to in items.iter().flat_map(|_| &self.bodies[&for_each]) {
             nodes.push(PlanNode {
                 guards: self.nodes[for_each].guards.clone(),
+                guards_before: self.nodes[for_each].guards_before.clone(),
                 ..held_to.clone()
             });
         }
@@ -334,6 +342,7 @@ impl PlanNode {
             timeouts,
             retry,
             guards: Vec::new(),
+            guards_before: Vec::new(),
             params,
         })
     }

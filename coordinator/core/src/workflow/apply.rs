@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    event::{Body, Event, Next, PauseCause, SkipCause, StepFailure},
+    event::{Body, Event, Next, PauseCause, SkipCause, StepFailure, StopReason},
     state::{Course, End, Lease, Pause, Phase, Step, Workflow},
 };
 use crate::{
@@ -379,11 +379,23 @@ impl Step {
                 self.lease_of(*fence);
                 self.follow(Next::Stop, event.at);
             }
-            Body::AttemptLost { fence, then, .. } => {
+            Body::AttemptLost {
+                fence,
+                reason,
+                then,
+            } => {
                 self.expect(&[Running], event);
-                self.lease_of(*fence);
+                let stopping = self.lease_of(*fence).stopping;
                 self.losses = self.losses_with(event.at);
                 self.observe_first = true;
+                if matches!(then, Next::Pause | Next::Stick | Next::Fail) {
+                    let failure = if stopping == Some(StopReason::ScheduleToClose) {
+                        StepFailure::timed_out(StopReason::ScheduleToClose)
+                    } else {
+                        StepFailure::worker_lost(self.losses, reason)
+                    };
+                    self.failure = Some(Box::new((self.attempt, failure)));
+                }
                 self.follow(*then, event.at);
             }
             Body::ViolationSeen { fence, code, .. } => {

@@ -247,7 +247,11 @@ fn succeeded(
     observed: bool,
     stopping: Option<StopReason>,
 ) {
-    if turn.workflow.plan.is_guard(index) && stopping.is_none() {
+    let may_end = matches!(
+        stopping,
+        Some(StopReason::SpanEnded | StopReason::Cancelled)
+    );
+    if turn.workflow.plan.is_guard(index) && !may_end {
         let failure = StepFailure::new(
             "guard-ended",
             Certainty::Transient,
@@ -306,25 +310,28 @@ fn failed(
         next(workflow, index, &failure, retry_after, turn)
     };
     let message = failure.message.clone();
-    turn.emit(
-        Some(index),
-        Body::AttemptFailed {
-            fence,
-            failure,
-            then,
-        },
-    );
+    let body = Body::AttemptFailed {
+        fence,
+        failure,
+        then,
+    };
     if gone {
+        turn.emit(Some(index), body);
         turn.emit(None, Body::Removed { message });
-    } else if then == Next::Fail {
+    } else {
+        end(turn, index, body, then);
+    }
+}
+
+/// Ends the attempt under way. What follows may be the way back of the whole workflow.
+fn end(turn: &mut Turn<'_>, index: usize, body: Body, then: Next) {
+    turn.emit(Some(index), body);
+    if then == Next::Fail {
+        let step = &turn.workflow.steps[index];
+        let failure = step.failure.as_deref();
+        let reason = failure.map_or_else(String::new, |(_, failure)| failure.message.clone());
         let cause = turn.workflow.plan.id_of(index).to_string();
-        turn.emit(
-            None,
-            Body::UnwindingStarted {
-                cause,
-                reason: message,
-            },
-        );
+        turn.emit(None, Body::UnwindingStarted { cause, reason });
     }
 }
 
@@ -347,33 +354,20 @@ fn stopped(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: StopReason) 
             );
         }
         StopReason::StartToClose | StopReason::ScheduleToClose | StopReason::Heartbeat => {
-            let failure = timed_out(reason);
+            let failure = StepFailure::timed_out(reason);
             let then = if reason == StopReason::ScheduleToClose {
                 give_up(turn.workflow, index)
             } else {
                 next(turn.workflow, index, &failure, None, turn)
             };
-            turn.emit(
-                Some(index),
-                Body::AttemptFailed {
-                    fence,
-                    failure,
-                    then,
-                },
-            );
+            let body = Body::AttemptFailed {
+                fence,
+                failure,
+                then,
+            };
+            end(turn, index, body, then);
         }
     }
-}
-
-fn timed_out(reason: StopReason) -> StepFailure {
-    StepFailure::new(
-        reason.as_str(),
-        Certainty::Transient,
-        format!(
-            "the {} timeout passed and the attempt was stopped",
-            reason.as_str()
-        ),
-    )
 }
 
 pub(super) fn lost(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: Arc<str>) -> Reply {
@@ -401,14 +395,12 @@ pub(super) fn lost(turn: &mut Turn<'_>, index: usize, fence: Fence, reason: Arc<
             }
         }
     };
-    turn.emit(
-        Some(index),
-        Body::AttemptLost {
-            fence,
-            reason,
-            then,
-        },
-    );
+    let body = Body::AttemptLost {
+        fence,
+        reason,
+        then,
+    };
+    end(turn, index, body, then);
     Reply::Noted
 }
 

@@ -57,17 +57,17 @@ impl Workflow {
         let mut guards = Vec::new();
         let mut holds = Vec::new();
         let mut current = Vec::new();
-        if let Some(hold) = ready::held_back(self).filter(|_| !self.is_ended()) {
-            holds.push(self.hold_view(&hold, None));
+        let of_all = ready::held_back(self).filter(|_| !self.is_ended());
+        if let Some(hold) = &of_all {
+            holds.push(self.hold_view(hold, None));
         }
         for index in self.plan.definition.reading_order() {
             let hold = self.step_hold(index, env, live);
             if self.is_open(index) {
                 current.push(self.plan.id_of(index).to_string());
             }
-            if let Some(hold) = &hold
-                && !same_for_all(&hold.reason)
-            {
+            // What holds the whole workflow stands once at its head, not at each step.
+            if let Some(hold) = hold.as_ref().filter(|hold| Some(*hold) != of_all.as_ref()) {
                 holds.push(self.hold_view(hold, Some(index)));
             }
             let view = self.step_view(index, env, live, hold.as_ref());
@@ -327,6 +327,7 @@ impl Workflow {
             | HoldReason::StepPaused { .. }
             | HoldReason::Brake
             | HoldReason::GuardNotRunning { .. }
+            | HoldReason::GuardNotEnded { .. }
             | HoldReason::Timer
             | HoldReason::Stuck { .. }
             | HoldReason::NoReach { .. }
@@ -512,28 +513,6 @@ fn approvers(gate: &Gate, step: &Step) -> String {
         format!("approved by {}", names.join(", "))
     };
     format!("{roles} ({} people; {given})", gate.quorum)
-}
-
-/// Holds of the whole workflow stand once at its head, not at each step.
-fn same_for_all(reason: &HoldReason) -> bool {
-    match reason {
-        HoldReason::Paused { .. }
-        | HoldReason::Violation { .. }
-        | HoldReason::Restored
-        | HoldReason::StepPaused { .. } => true,
-        HoldReason::Brake
-        | HoldReason::GuardNotRunning { .. }
-        | HoldReason::Backoff { .. }
-        | HoldReason::GateWaiting { .. }
-        | HoldReason::Timer
-        | HoldReason::Stuck { .. }
-        | HoldReason::NoReach { .. }
-        | HoldReason::KindUnserved { .. }
-        | HoldReason::BuildTooOld { .. }
-        | HoldReason::WorkerOffline { .. }
-        | HoldReason::NoCredit { .. }
-        | HoldReason::Draining { .. } => false,
-    }
 }
 
 fn certainty_word(certainty: Certainty) -> &'static str {

@@ -524,6 +524,21 @@ impl StepFailure {
             message: message.into(),
         }
     }
+
+    /// An attempt was stopped because of a timeout.
+    pub(super) fn timed_out(which: StopReason) -> Self {
+        let which = which.as_str();
+        let message = format!("the {which} timeout passed and the attempt was stopped");
+        Self::new(which, Certainty::Transient, message)
+    }
+
+    /// So many attempts in a row were lost with their worker, the last one for this reason.
+    pub(super) fn worker_lost(losses: u32, reason: &str) -> Self {
+        let message = format!(
+            "{losses} workers in a row were lost soon after they took it, the last one: {reason}"
+        );
+        Self::new("worker-lost", Certainty::Transient, message)
+    }
 }
 
 #[cfg(test)]

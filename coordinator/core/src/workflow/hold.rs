@@ -46,6 +46,11 @@ pub enum HoldReason {
         /// Which.
         guard: String,
     },
+    /// A guard of a span before the step has been asked to end and has not yet.
+    GuardNotEnded {
+        /// Which.
+        guard: String,
+    },
     /// Between two attempts.
     Backoff {
         /// Failed attempts so far.
@@ -116,6 +121,7 @@ impl HoldReason {
             Self::StepPaused { .. } => "step-paused",
             Self::Brake => "brake",
             Self::GuardNotRunning { .. } => "guard-not-running",
+            Self::GuardNotEnded { .. } => "guard-not-ended",
             Self::Backoff { .. } => "backoff",
             Self::GateWaiting { .. } => "gate-waiting",
             Self::Timer => "timer",
@@ -154,6 +160,7 @@ impl HoldReason {
             }
             Self::Brake => "the fleet-wide brake is on".to_owned(),
             Self::GuardNotRunning { guard } => format!("the guard {guard} does not run yet"),
+            Self::GuardNotEnded { guard } => format!("the guard {guard} has not ended yet"),
             Self::Backoff { failures } => format!("waits between attempts after {failures} failed"),
             Self::GateWaiting { approvers } => format!("waits for a decision by: {approvers}"),
             Self::Timer => "waits for a timer".to_owned(),
@@ -202,6 +209,11 @@ impl HoldReason {
             Self::Brake => "drover brake off".to_owned(),
             Self::GuardNotRunning { guard } => {
                 format!("the guard {guard} must be taken by a worker first")
+            }
+            Self::GuardNotEnded { guard } => {
+                format!(
+                    "the guard {guard} makes its last round; if its worker is gone, its lease runs out"
+                )
             }
             Self::Backoff { .. } => {
                 format!(

@@ -101,10 +101,9 @@ pub(super) fn why_not(workflow: &Workflow, index: usize, env: &Env<'_>) -> Optio
             clears_at: None,
         });
     }
-    missing_guard(workflow, index).map(|guard| Hold {
-        reason: HoldReason::GuardNotRunning {
-            guard: workflow.plan.id_of(guard).to_string(),
-        },
+    let reason = guard_to_wait_for(workflow, index)?;
+    Some(Hold {
+        reason,
         since: step.ready_at,
         clears_at: None,
     })
@@ -146,15 +145,24 @@ pub(super) fn held_back(workflow: &Workflow) -> Option<Hold> {
     })
 }
 
-/// The first guard of a step's span that does not run. Inside a critical span nobody waits for one; compensations do
-/// not either: a guard that cannot run must not keep a workflow from unwinding.
-fn missing_guard(workflow: &Workflow, index: usize) -> Option<usize> {
+/// The first guard of a step's span that does not run, or of a span before it that still does: what comes after a span may
+/// take away what its guard keeps. Inside a critical span nobody waits for one; compensations do not either: a guard must not
+/// keep a workflow from unwinding.
+fn guard_to_wait_for(workflow: &Workflow, index: usize) -> Option<HoldReason> {
     if workflow.steps[index].backward || workflow.in_critical_span() {
         return None;
     }
-    let guards = &workflow.plan.nodes[index].guards;
-    guards
-        .iter()
-        .copied()
-        .find(|&guard| workflow.steps[guard].phase != Phase::Running)
+    let phase = |guard: &usize| workflow.steps[*guard].phase;
+    let id = |guard: &usize| workflow.plan.id_of(*guard).to_string();
+    let node = &workflow.plan.nodes[index];
+    let mut missing = node.guards.iter();
+    let mut lingering = node.guards_before.iter();
+    missing
+        .find(|guard| phase(guard) != Phase::Running)
+        .map(|guard| HoldReason::GuardNotRunning { guard: id(guard) })
+        .or_else(|| {
+            lingering
+                .find(|guard| phase(guard).is_leased())
+                .map(|guard| HoldReason::GuardNotEnded { guard: id(guard) })
+        })
 }

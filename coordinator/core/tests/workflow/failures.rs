@@ -92,6 +92,33 @@ fn on_failure_unwind_takes_back_what_may_have_started() {
 }
 
 #[test]
+fn a_step_that_unwinds_on_failure_does_so_however_it_failed() {
+    for lost in [false, true] {
+        let mut bench = Bench::start(
+            "
+  pivot: b
+  steps:
+    - { id: a, uses: t.work/1, onFailure: unwind }
+    - { id: b, uses: t.work/1, needs: [a] }
+",
+        );
+        for _ in 0..3 {
+            bench.begin("a");
+            if lost {
+                bench.lose("a");
+            } else {
+                bench.after(Duration::from_secs(600));
+                bench.fail("a", Certainty::Cancelled);
+                bench.after(Duration::from_secs(60));
+            }
+        }
+        assert_eq!(bench.state(), WorkflowState::Unwinding, "lost: {lost}");
+        bench.undo("a");
+        assert_eq!(bench.state(), WorkflowState::RolledBack);
+    }
+}
+
+#[test]
 fn a_lost_attempt_is_observed_first_and_counts_by_itself() {
     let mut bench = Bench::start(LINE);
     bench.begin("a");
@@ -111,6 +138,13 @@ fn a_lost_attempt_is_observed_first_and_counts_by_itself() {
         "two losses are allowed, the third waits for an operator"
     );
     assert_eq!(bench.workflow.steps[0].failures, 0);
+    let hold = &bench.view().holds[0];
+    assert_eq!(hold.code, "step-paused");
+    assert_eq!(
+        hold.message,
+        "a waits for an operator: 3 workers in a row were lost soon after they took it, the last one: lease-expired \
+         [worker-lost]"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Pause, brake, guards and the critical span.
 
+use std::time::Duration;
+
 use drover_core::{
     view::WorkflowState,
     workflow::{Act, Input, Outcome, Phase, Reply, event::Certainty},
@@ -85,6 +87,36 @@ fn a_step_waits_until_its_guards_run_and_the_guard_ends_after_its_span() {
 }
 
 #[test]
+fn what_follows_a_span_waits_until_its_guard_has_ended() {
+    let mut bench = Bench::start(
+        "
+  guards:
+    - { id: g, uses: t.guard/1, from: a, until: b, autonomy: PT2H }
+  steps:
+    - { id: a, uses: t.work/1 }
+    - { id: b, uses: t.work/1, needs: [a] }
+    - { id: c, uses: t.read/1, needs: [b] }
+",
+    );
+    for lost in [false, true] {
+        bench.begin("g");
+        bench.run("a");
+        bench.run("b");
+        assert!(bench.wanted().is_empty());
+        let view = bench.view();
+        assert_eq!(view.holds[0].code, "guard-not-ended", "{:?}", view.holds);
+        if lost {
+            bench.lose("g");
+        } else {
+            bench.fail("g", Certainty::Cancelled);
+        }
+        assert_eq!(bench.phase("g"), Phase::Succeeded);
+        assert_eq!(bench.wanted(), ["c"]);
+        bench = Bench::with(bench.workflow.plan.clone(), json!({}));
+    }
+}
+
+#[test]
 fn a_guard_outlives_any_number_of_workers() {
     let mut bench = Bench::start(CRITICAL);
     bench.run("a");
@@ -111,6 +143,34 @@ fn a_guard_that_hangs_when_its_span_ends_is_not_waited_for() {
     assert_eq!(bench.count("AttemptStopping"), 2);
     bench.fail("g", Certainty::Cancelled);
     assert_eq!(bench.state(), WorkflowState::Completed);
+}
+
+#[test]
+fn a_guard_that_ends_before_its_span_is_begun_again() {
+    let mut bench = Bench::start(CRITICAL);
+    bench.run("a");
+    // It hung, was asked to stop, and says that it is done.
+    let fence = bench.begin("g");
+    let step = bench.index("g");
+    bench.react(Input::HeartbeatTimedOut { step, fence });
+    bench.succeed("g", json!({}));
+    bench.after(Duration::from_secs(60));
+    assert_eq!(bench.wanted(), ["g"]);
+}
+
+#[test]
+fn a_guard_that_waits_for_an_operator_says_so_inside_the_critical_span() {
+    let mut bench = Bench::start(CRITICAL);
+    bench.run("a");
+    bench.begin("g");
+    bench.begin("b");
+    bench.fail("g", Certainty::Refused);
+    let view = bench.view();
+    assert_eq!(view.state, WorkflowState::Paused);
+    let hold = (view.holds[0].code.as_str(), view.holds[0].step.as_str());
+    assert_eq!(hold, ("step-paused", "g"));
+    bench.succeed("b", json!({}));
+    assert_eq!(bench.wanted(), ["c"], "the span goes on");
 }
 
 #[test]

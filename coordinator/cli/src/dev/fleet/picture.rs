@@ -231,7 +231,7 @@ fn reason(hold: &view::Hold) -> &'static str {
         "timer" => "for a timer",
         "no-credit" => "for a free slot of a worker",
         "worker-offline" => "for a worker that is away",
-        "guard-not-running" => "for a guard",
+        "guard-not-running" | "guard-not-ended" => "for a guard",
         "brake" => "for the brake",
         "step-paused" => "for a retry",
         "paused" => "paused by a person",
