@@ -19,7 +19,7 @@ use crate::{
         cluster::still_there,
         control_plane,
         defaults::{RETRY, minutes, seconds, timeouts},
-        etcd,
+        etcd, looks,
         static_pods::{self, API_SERVER},
         traffic,
     },
@@ -103,7 +103,7 @@ impl Step<Ports> for ConvergeEtcd {
         if !control_plane::is_paused(&control_plane) {
             return Ok(());
         }
-        refuse_unready(ctx, params).await
+        looks::patient(ctx, "etcd to be read", || refuse_unready(ctx, params)).await
     }
 
     async fn run(&self, ctx: &Context<Ports>, params: &Params) -> Result<Output, StepError> {
@@ -163,7 +163,10 @@ fn snapshot_key(ctx: &Context<Ports>, params: &Params) -> String {
 
 /// Vintage members that are still in the membership.
 async fn vintage_members(ctx: &Context<Ports>, params: &Params) -> Result<Vec<String>, StepError> {
-    let members = ctx.ports().etcd(&params.cluster).member_list().await?;
+    let members = looks::patient(ctx, "the members of etcd to be read", || async {
+        Ok(ctx.ports().etcd(&params.cluster).member_list().await?)
+    })
+    .await?;
     Ok(members
         .into_iter()
         .map(|member| member.name)
@@ -185,7 +188,7 @@ async fn refuse_unready(ctx: &Context<Ports>, params: &Params) -> Result<(), Ste
             format!("the API server of {node} still runs and would lose its etcd; stop it first"),
         );
     }
-    if let Err(why) = traffic::answers(ctx, &params.cluster, Via::OldName).await? {
+    if let Err(why) = traffic::answers_at_last(ctx, &params.cluster, Via::OldName).await? {
         return refused(
             "old-name-silent",
             format!("the old name does not answer: {why}"),
@@ -207,7 +210,10 @@ async fn refuse_unready(ctx: &Context<Ports>, params: &Params) -> Result<(), Ste
 /// Leadership goes to the member that stays, so that no removal costs an election.
 async fn lead(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
     let etcd = ctx.ports().etcd(&params.cluster);
-    let status = etcd.status(&params.node).await?;
+    let status = looks::patient(ctx, "the leader of etcd to be read", || async {
+        Ok(etcd.status(&params.node).await?)
+    })
+    .await?;
     if status.leader == status.id {
         return Ok(());
     }

@@ -55,9 +55,6 @@ pub struct Output {
 /// minutes.
 const QUIET: u64 = 900;
 
-/// Looks in a row that must find a name silent.
-const LOOKS: u32 = 3;
-
 impl Step<Ports> for HandOverDns {
     type Params = Params;
     type Output = Output;
@@ -96,7 +93,7 @@ impl Step<Ports> for HandOverDns {
                 ),
             ));
         }
-        traffic::answers_at_last(ctx, &params.cluster, Via::NewName, LOOKS)
+        traffic::answers_at_last(ctx, &params.cluster, Via::NewName)
             .await?
             .map_err(|why| {
                 StepError::refused(
@@ -124,7 +121,7 @@ impl Step<Ports> for HandOverDns {
                 .replace_record(permit, &zone.id, &record, &new)
                 .await?;
         }
-        traffic::answers_at_last(ctx, &params.cluster, Via::OldName, LOOKS)
+        traffic::answers_at_last(ctx, &params.cluster, Via::OldName)
             .await?
             .map_err(|why| {
                 StepError::transient(

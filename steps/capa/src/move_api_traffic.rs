@@ -195,13 +195,10 @@ async fn deregister(
         .await?)
 }
 
-/// Looks in a row that must find the old name silent. Who was led to a master when it left loses the connection.
-const LOOKS: u32 = 3;
-
 /// Looks through the old name, several times; when it does not answer, the masters go back on.
 async fn prove(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
     for _ in 0..3 {
-        let found = traffic::answers_at_last(ctx, &params.cluster, Via::OldName, LOOKS).await?;
+        let found = traffic::answers_at_last(ctx, &params.cluster, Via::OldName).await?;
         if let Err(why) = found {
             for load_balancer in &params.load_balancers {
                 register(

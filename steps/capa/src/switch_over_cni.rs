@@ -318,7 +318,7 @@ async fn roll(ctx: &Context<Ports>, params: &Params, workload: &Kube) -> Result<
             workload.delete_seen(permit, &reference, pod).await?;
         }
         wait_for_all(ctx, workload).await?;
-        traffic::answers_at_last(ctx, &params.cluster, Via::NewName, 3)
+        traffic::answers_at_last(ctx, &params.cluster, Via::NewName)
             .await?
             .map_err(|why| StepError::transient("api-silent", why))?;
         let done = ((n + 1) * size) as u64;

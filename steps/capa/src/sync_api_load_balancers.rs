@@ -54,9 +54,6 @@ pub struct Output {
 /// From the end of one round to the beginning of the next.
 const PAUSE: Duration = seconds(20);
 
-/// Looks in a row that must find a registered instance, or the old name, silent.
-const LOOKS: u32 = 3;
-
 /// Rounds in a row that may fail before somebody has to look.
 const PATIENCE: u32 = 15;
 
@@ -108,8 +105,6 @@ impl Step<Ports> for SyncApiLoadBalancers {
             match round(ctx, params, last, &mut output).await {
                 Ok(()) => failures = 0,
                 Err(error) if is_of_signal(&error) => return Err(error),
-                // Who comes after the span may be taking the load balancers away already.
-                Err(_) if last => {}
                 // A blip of AWS must not leave the load balancers without their guard.
                 Err(error) if error.certainty() == Certainty::Transient && failures < PATIENCE => {
                     failures += 1;
@@ -206,26 +201,19 @@ async fn round(
             continue;
         }
         // To take one off is a step to make sure of; to put one on waits for the next round at worst, if there is one.
-        let looks = if last || on.iter().any(|on| on.contains(&machine.id)) {
-            LOOKS
-        } else {
-            1
-        };
         let via = Via::Instance {
             id: machine.id.clone(),
         };
-        if traffic::answers_at_last(ctx, &params.cluster, via, looks)
-            .await?
-            .is_ok()
-        {
+        let found = if last || on.iter().any(|on| on.contains(&machine.id)) {
+            traffic::answers_at_last(ctx, &params.cluster, via).await?
+        } else {
+            traffic::answers(ctx, &params.cluster, via).await?
+        };
+        if found.is_ok() {
             serving.push(machine.id.clone());
         }
     }
     for (load_balancer, on) in params.load_balancers.iter().zip(&on) {
-        // A guard never leaves one empty: who comes after the span has begun to take it away.
-        if last && on.is_empty() {
-            continue;
-        }
         sync(
             ctx,
             params,
@@ -236,9 +224,7 @@ async fn round(
         )
         .await?;
     }
-    if !last {
-        watch(ctx, params).await?;
-    }
+    watch(ctx, params).await?;
     ctx.progress(
         output.rounds + 1,
         0,
@@ -314,7 +300,7 @@ async fn watch(ctx: &Context<Ports>, params: &Params) -> Result<(), StepError> {
             );
         }
     }
-    if let Err(why) = traffic::answers_at_last(ctx, &params.cluster, Via::OldName, LOOKS).await? {
+    if let Err(why) = traffic::answers_at_last(ctx, &params.cluster, Via::OldName).await? {
         ctx.violation(
             "old-name-silent",
             &format!("the old name does not answer: {why}"),

@@ -87,10 +87,13 @@ pub(crate) async fn answers(
     Ok(if found.ok { Ok(()) } else { Err(found.detail) })
 }
 
+/// Looks in a row that must find somebody silent.
+const LOOKS: u32 = 3;
+
 /// From one look to the next.
 const BETWEEN_LOOKS: std::time::Duration = seconds(4);
 
-/// As [`answers`], but silent only when so many looks in a row find it so: a connection may be cut just when a load balancer
+/// As [`answers`], but silent only when three looks in a row find it so: a connection may be cut just when a load balancer
 /// loses the instance that it led to, and while etcd elects a leader every API is silent for some seconds.
 ///
 /// # Errors
@@ -99,10 +102,9 @@ pub(crate) async fn answers_at_last(
     ctx: &Context<Ports>,
     cluster: &str,
     via: Via,
-    looks: u32,
 ) -> Result<Result<(), String>, StepError> {
     let mut found = answers(ctx, cluster, via.clone()).await?;
-    for _ in 1..looks {
+    for _ in 1..LOOKS {
         if found.is_ok() {
             break;
         }
