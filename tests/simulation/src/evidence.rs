@@ -1,13 +1,17 @@
 //! Everything that a run leaves behind, made ready for judging.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use drover_core::{
     backup::Decoder,
     catalog::{Catalog, CatalogEvent},
     declaration::LossPolicy,
-    definition::Action,
+    definition::{Action, Order},
     ids::{Digest, WorkflowId},
     plan::Plan,
     stream::{Record, Recorded, StreamId},
@@ -52,6 +56,21 @@ pub struct Story {
     pub promises: BTreeMap<String, Promise>,
     /// What it is pinned to.
     pub plan: Option<Arc<Plan>>,
+    /// Its guards, and what they promise.
+    pub spans: Vec<Span>,
+    /// Its critical span, in order.
+    pub critical: Vec<String>,
+}
+
+/// A guard and the steps that it matters to, by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The guard.
+    pub guard: String,
+    /// Runs while these are offered.
+    pub inside: BTreeSet<String>,
+    /// Has ended before these are offered.
+    pub after: BTreeSet<String>,
 }
 
 /// What a declaration promises of a step.
@@ -166,13 +185,40 @@ fn story(
         }
     }
     let promises = plan.as_deref().map(promises).unwrap_or_default();
+    let spans = plan.as_deref().map(spans).unwrap_or_default();
+    let critical = plan.as_deref().map_or_else(Vec::new, |plan| {
+        let ids = plan.critical.iter().map(|&index| plan.id_of(index));
+        ids.map(ToString::to_string).collect()
+    });
     Ok(Story {
         id: id.clone(),
         events,
         durable,
         promises,
         plan,
+        spans,
+        critical,
     })
+}
+
+fn spans(plan: &Plan) -> Vec<Span> {
+    let order = Order::of(&plan.definition);
+    let nodes = plan.definition.nodes.iter().enumerate();
+    let guards = nodes.filter_map(|(index, node)| Some((index, node.guard()?)));
+    let named = |keep: &dyn Fn(usize) -> bool| {
+        let kept = (0..plan.nodes.len()).filter(|&index| keep(index));
+        kept.map(|index| plan.id_of(index).to_string()).collect()
+    };
+    guards
+        .map(|(index, guard)| {
+            let between = order.between(guard.from, guard.until);
+            Span {
+                guard: plan.id_of(index).to_string(),
+                inside: named(&|step| between.contains(&step)),
+                after: named(&|step| order.is_before(guard.until, step)),
+            }
+        })
+        .collect()
 }
 
 fn promises(plan: &Plan) -> BTreeMap<String, Promise> {

@@ -7,6 +7,7 @@ mod acks;
 mod attempts;
 mod fences;
 mod folding;
+mod guards;
 mod permits;
 mod results;
 mod stuck;
@@ -43,6 +44,7 @@ pub fn all(evidence: &Evidence) -> Vec<Violation> {
         violations.extend(results::check(story));
         violations.extend(results::kept(story, &evidence.history));
         violations.extend(attempts::check(story));
+        violations.extend(guards::check(story));
         violations.extend(timers::check(story, &evidence.scenario.profile));
         violations.extend(folding::check(story, &evidence.history));
         violations.extend(attempts::none_in_silence(

@@ -1,6 +1,10 @@
 //! Every rule sees what it is there for: bad histories, made by hand, and a good one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use drover_core::{
     ids::{Digest, Fence, InstallationName, PoolName, StepId, WorkerId, WorkflowId},
@@ -13,7 +17,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    evidence::{Promise, Story, Streams},
+    evidence::{Promise, Span, Story, Streams},
     history::{Attempt, Entry, Holder, Seen, What},
     scenario::Scenario,
 };
@@ -115,6 +119,24 @@ impl Stream {
         self.and(seconds, Some("a"), Some(number), body)
     }
 
+    /// The guard `g` runs.
+    fn guarded(self) -> Self {
+        let lease = fence(1);
+        let leased = Body::AttemptLeased {
+            fence: lease,
+            worker: WorkerId::new("golem-0").unwrap(),
+            incarnation: Arc::from("x"),
+            pool: PoolName::new("default").unwrap(),
+            observe_first: false,
+        };
+        self.and(1, Some("g"), Some(1), leased).and(
+            2,
+            Some("g"),
+            None,
+            Body::AttemptAcked { fence: lease },
+        )
+    }
+
     fn acked(self, seconds: i64, counter: u64) -> Self {
         self.step(
             seconds,
@@ -177,6 +199,8 @@ impl Stream {
             events: self.0,
             promises: BTreeMap::from([("a".to_owned(), promise)]),
             plan: None,
+            spans: Vec::new(),
+            critical: Vec::new(),
         }
     }
 }
@@ -221,6 +245,35 @@ fn a_good_history_violates_nothing() {
     ]);
     assert_eq!(fences::check(&history), []);
     assert_eq!(permits::check(&history), []);
+}
+
+#[test]
+fn a_step_without_its_guard_and_one_beside_the_guard_before_it_are_found() {
+    // `a` is offered while the guard `g` was acked, or was not.
+    let offered = |guarded: bool| {
+        let begun = Stream::begin();
+        let begun = if guarded { begun.guarded() } else { begun };
+        begun.leased(3, 2, 1).acked(3, 2).succeeded(4, 2)
+    };
+    let judged = |stream: Stream, inside: &str, after: &str, critical: &[&str]| {
+        let set = |step: &str| BTreeSet::from([step.to_owned()]);
+        let span = Span {
+            guard: "g".to_owned(),
+            inside: set(inside),
+            after: set(after),
+        };
+        let story = Story {
+            spans: vec![span],
+            critical: critical.iter().map(|&step| step.to_owned()).collect(),
+            ..stream.story()
+        };
+        rules(&guards::check(&story))
+    };
+    assert_eq!(judged(offered(true), "a", "z", &[]), [""; 0]);
+    assert_eq!(judged(offered(false), "a", "z", &[]), ["guards-gate"]);
+    assert_eq!(judged(offered(false), "y", "a", &[]), [""; 0]);
+    assert_eq!(judged(offered(true), "y", "a", &[]), ["guards-gate"]);
+    assert_eq!(judged(offered(false), "a", "z", &["a"]), [""; 0]);
 }
 
 #[test]
