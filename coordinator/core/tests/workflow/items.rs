@@ -140,6 +140,13 @@ fn or_the_other_items_go_on() {
     bench.run("workers[np2]/apply");
     // Nothing else can go on without the one that waits.
     assert_eq!(bench.state(), WorkflowState::Paused);
+    let view = bench.view();
+    let holds: Vec<(&str, &str)> = view
+        .holds
+        .iter()
+        .map(|hold| (hold.code.as_str(), hold.step.as_str()))
+        .collect();
+    assert_eq!(holds, [("step-paused", "workers[np1]/apply")]);
     bench.act(Act::Skip {
         step: step_id("workers[np1]/apply"),
         output: Some(json!({"from": "by hand"})),
