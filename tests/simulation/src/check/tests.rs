@@ -109,31 +109,16 @@ impl Stream {
     }
 
     fn leased(self, seconds: i64, counter: u64, number: u32) -> Self {
-        let body = Body::AttemptLeased {
-            fence: fence(counter),
-            worker: WorkerId::new("golem-0").unwrap(),
-            incarnation: Arc::from("x"),
-            pool: PoolName::new("default").unwrap(),
-            observe_first: false,
-        };
-        self.and(seconds, Some("a"), Some(number), body)
+        self.and(seconds, Some("a"), Some(number), leased(counter))
     }
 
     /// The guard `g` runs.
     fn guarded(self) -> Self {
-        let lease = fence(1);
-        let leased = Body::AttemptLeased {
-            fence: lease,
-            worker: WorkerId::new("golem-0").unwrap(),
-            incarnation: Arc::from("x"),
-            pool: PoolName::new("default").unwrap(),
-            observe_first: false,
-        };
-        self.and(1, Some("g"), Some(1), leased).and(
+        self.and(1, Some("g"), Some(1), leased(1)).and(
             2,
             Some("g"),
             None,
-            Body::AttemptAcked { fence: lease },
+            Body::AttemptAcked { fence: fence(1) },
         )
     }
 
@@ -202,6 +187,16 @@ impl Stream {
             spans: Vec::new(),
             critical: Vec::new(),
         }
+    }
+}
+
+fn leased(counter: u64) -> Body {
+    Body::AttemptLeased {
+        fence: fence(counter),
+        worker: WorkerId::new("golem-0").unwrap(),
+        incarnation: Arc::from("x"),
+        pool: PoolName::new("default").unwrap(),
+        observe_first: false,
     }
 }
 
