@@ -85,6 +85,7 @@ impl From<Rejection> for Refusal {
             | Rejection::ReasonNeeded => Kind::Invalid,
             Rejection::Ended { .. }
             | Rejection::PastPivot { .. }
+            | Rejection::NotLooked { .. }
             | Rejection::NotResumed
             | Rejection::Unwinding
             | Rejection::NotPaused { .. }

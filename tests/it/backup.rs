@@ -192,9 +192,15 @@ async fn a_drill_nothing_runs_before_it_was_observed_and_nothing_runs_twice() {
     );
     let paused = client.describe("m1").await;
     assert_eq!(paused.holds[0].code, "restored");
+    assert_eq!(paused.not_looked, "b");
     client.audit_is_sound().await;
     let act = Client::act("m1");
     client.workflows.resume_workflow(act).await.unwrap();
+    eventually("b and c are found done, and d is not", async || {
+        let found = client.describe("m1").await;
+        (found.not_looked.is_empty() && found.steps[3].state() == StepState::Running).then_some(())
+    })
+    .await;
     world.release("d");
     client.until("m1", WorkflowState::Completed).await;
 
@@ -219,6 +225,35 @@ async fn a_drill_nothing_runs_before_it_was_observed_and_nothing_runs_twice() {
     let mut made: Vec<String> = world.ledger().into_iter().map(|(what, _)| what).collect();
     made.sort();
     assert_eq!(made, ["make a", "make b", "make c", "make d"]);
+}
+
+/// The backup knows of neither `c` nor `d`.
+#[tokio::test]
+async fn a_cancel_after_a_restore_takes_back_what_only_the_lost_future_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut coordinator, _worker, world, mut client) = set_up(folder.path()).await;
+    client.start("m1").await;
+    client.until_step("m1", "b", StepState::Running).await;
+    client.copied().await;
+    let backup = as_backup(folder.path());
+    world.release("b");
+    client.until_step("m1", "d", StepState::Running).await;
+    coordinator.stop().await;
+
+    coordinator.choose(Choices::default());
+    coordinator.begin_empty().await;
+    let mut client = coordinator.client().await;
+    client.restore(&backup).await.unwrap();
+    let act = Client::act("m1");
+    client.workflows.resume_workflow(act.clone()).await.unwrap();
+    let refused = client.workflows.cancel_workflow(act.clone()).await;
+    assert_eq!(code(&refused.unwrap_err()), "not-looked");
+    eventually("every step has looked", async || {
+        client.workflows.cancel_workflow(act.clone()).await.ok()
+    })
+    .await;
+    client.until("m1", WorkflowState::RolledBack).await;
+    assert_eq!(world.things(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -94,6 +94,7 @@ pub(crate) fn workflow(workflow: v1::Workflow) -> view::Workflow {
         trace_id: workflow.trace_id,
         head: workflow.head,
         pivot_passed: workflow.pivot_passed,
+        not_looked: workflow.not_looked,
     }
 }
 

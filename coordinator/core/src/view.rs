@@ -49,6 +49,10 @@ pub struct Workflow {
     pub head: u64,
     /// There is no way back.
     pub pivot_passed: bool,
+    /// After a restore, the first step of which it is not known whether it began or ended after the backup; empty when there
+    /// is none. No way back begins while there is one.
+    #[serde(default)]
+    pub not_looked: String,
 }
 
 /// Names a definition.

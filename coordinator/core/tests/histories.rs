@@ -6,7 +6,10 @@
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{Bench, definition, event_name, kinds, plan, step_id};
 use drover_core::{
@@ -95,6 +98,8 @@ enum Op {
     Approve(usize),
     Reject(usize),
     Restore,
+    /// The attempt looked first, and acts now.
+    Act(usize),
     /// An operator who brings everything going again.
     Help,
 }
@@ -129,14 +134,26 @@ fn op() -> impl Strategy<Value = Op> {
         3 => step.clone().prop_map(Op::Retry),
         1 => step.clone().prop_map(Op::Skip),
         2 => step.clone().prop_map(Op::Approve),
+        6 => step.clone().prop_map(Op::Act),
         1 => step.prop_map(Op::Reject),
         1 => prop_oneof![9 => Just(Op::Resume), 1 => Just(Op::Restore)],
         8 => Just(Op::Help),
     ]
 }
 
-/// The model's books, kept from what it handed in and got back.
+/// What lies outside, which no restore takes back.
 #[derive(Default)]
+struct World {
+    /// Acked forward attempts since a step was last taken back, and how many of them ended refused.
+    attempts: BTreeMap<usize, (u32, u32)>,
+    /// Steps whose work is done.
+    done: BTreeSet<usize>,
+    /// An operator passed something over that was not done: what came after it says nothing about it.
+    skipped: bool,
+}
+
+/// The model's books, kept from what it handed in and got back.
+#[derive(Clone, Default)]
 struct Books {
     /// Every lease that was granted, by step, in order.
     leases: BTreeMap<usize, Vec<Fence>>,
@@ -151,7 +168,7 @@ struct Books {
     /// Steps taken back or kept, in order.
     taken_back: Vec<usize>,
     /// Steps whose turn to be taken back has come.
-    backward: std::collections::BTreeSet<usize>,
+    backward: BTreeSet<usize>,
     /// Failures by themselves since the last retry.
     failures: BTreeMap<usize, u32>,
 }
@@ -160,6 +177,7 @@ struct Run {
     bench: Bench,
     books: Books,
     seen: usize,
+    world: World,
 }
 
 impl Run {
@@ -171,6 +189,7 @@ impl Run {
             bench,
             books: Books::default(),
             seen: 0,
+            world: World::default(),
         };
         run.read_events();
         run
@@ -203,7 +222,12 @@ impl Run {
         let events = self.bench.events[self.seen..].to_vec();
         self.seen = self.bench.events.len();
         for event in events {
-            let Some(id) = &event.step else { continue };
+            let Some(id) = &event.step else {
+                if let Body::UnwindingStarted { .. } | Body::Cancelled { .. } = &event.body {
+                    self.check_nothing_is_left_out();
+                }
+                continue;
+            };
             let step = self.bench.index(id.as_str());
             match &event.body {
                 Body::AttemptLeased { fence, .. } => {
@@ -230,6 +254,7 @@ impl Run {
                     lease.1 = true;
                     if !self.is_backward(step) {
                         self.books.attempts.entry(step).or_default().0 += 1;
+                        self.world.attempts.entry(step).or_default().0 += 1;
                         if !self.books.acked.contains(&step) {
                             self.books.acked.push(step);
                         }
@@ -240,6 +265,7 @@ impl Run {
                     let backward = self.is_backward(step);
                     if failure.certainty == Certainty::Refused && !backward {
                         self.books.attempts.entry(step).or_default().1 += 1;
+                        self.world.attempts.entry(step).or_default().1 += 1;
                     }
                     let failures = self.books.failures.entry(step).or_default();
                     *failures += 1;
@@ -265,9 +291,12 @@ impl Run {
                     self.books.failures.remove(&step);
                     self.books.backward.insert(step);
                 }
+                Body::AttemptSucceeded { .. } => {
+                    self.books.under_way.remove(&step);
+                    self.world.done.insert(step);
+                }
                 Body::OfferReverted { .. }
                 | Body::AttemptYielded { .. }
-                | Body::AttemptSucceeded { .. }
                 | Body::AttemptCancelled { .. }
                 | Body::AttemptLost { .. } => {
                     self.books.under_way.remove(&step);
@@ -275,17 +304,37 @@ impl Run {
                 Body::AttemptCompensated { .. } => {
                     self.books.under_way.remove(&step);
                     self.books.taken_back.push(step);
+                    self.world.attempts.remove(&step);
+                    self.world.done.remove(&step);
                 }
                 Body::StepKept {} => self.books.taken_back.push(step),
                 Body::StepSkipped { .. } if self.is_backward(step) => {
                     self.books.taken_back.push(step)
                 }
+                Body::StepSkipped { .. } => self.world.skipped = true,
                 _ => {}
             }
             if event_name(&event) == "Restored" {
                 self.books.under_way.clear();
             }
         }
+    }
+
+    /// Whatever may have acted outside, in a time that a restore took back as well, is known when the way back begins.
+    fn check_nothing_is_left_out(&self) {
+        let known = &self.bench.workflow.starts;
+        for (step, (acked, refused)) in &self.world.attempts {
+            assert!(
+                self.world.skipped || acked == refused || known.contains(step),
+                "{} may have acted, and is not taken back",
+                self.id(*step)
+            );
+        }
+    }
+
+    fn looks_and_finds_it_done(&self, step: usize) -> bool {
+        let lease = self.bench.workflow.steps[step].lease.as_deref();
+        lease.is_some_and(|lease| lease.observe_first) && self.world.done.contains(&step)
     }
 
     fn is_backward(&self, step: usize) -> bool {
@@ -362,16 +411,29 @@ impl Run {
                     });
                 }
             }
-            Op::Succeed(nth) => self.report(nth, |backward| {
-                if backward {
-                    Outcome::Compensated
-                } else {
-                    Outcome::Output {
-                        output: json!({"from": 1}),
-                        observed: false,
+            Op::Succeed(nth) => {
+                let Some((step, _, _)) = self.under_way(nth) else {
+                    return;
+                };
+                let observed = self.looks_and_finds_it_done(step);
+                self.report(nth, |backward| {
+                    if backward {
+                        Outcome::Compensated
+                    } else {
+                        Outcome::Output {
+                            output: json!({"from": 1}),
+                            observed,
+                        }
                     }
+                });
+            }
+            Op::Act(nth) => {
+                if let Some((step, fence, true)) = self.under_way(nth)
+                    && !self.looks_and_finds_it_done(step)
+                {
+                    self.react(Input::LookEnded { step, fence });
                 }
-            }),
+            }
             Op::Fail(nth, certainty) => {
                 self.report(nth, |_| Outcome::Failure {
                     failure: StepFailure::new("planted", certainty, "planted"),
@@ -459,6 +521,22 @@ impl Run {
         }
     }
 
+    /// Does these, and has no memory of them: what they did outside stays.
+    fn lose_track_of(&mut self, ops: &[Op]) {
+        let (bench, books, seen) = (self.bench.clone(), self.books.clone(), self.seen);
+        for op in ops {
+            self.apply(op);
+        }
+        let (now, epoch) = (self.bench.now, self.bench.epoch);
+        self.bench = Bench {
+            now,
+            epoch,
+            ..bench
+        };
+        (self.books, self.seen) = (books, seen);
+        self.apply(&Op::Restore);
+    }
+
     fn act(&mut self, act: Act) {
         self.react(Input::Act {
             actor: common::actor(),
@@ -477,6 +555,7 @@ impl Run {
             .and_then(|pivot| self.books.attempts.get(&pivot))
             .is_some_and(|(acked, refused)| acked > refused);
         let open = !self.bench.workflow.is_ended() && !self.bench.workflow.is_unwinding();
+        let not_looked = self.bench.workflow.not_looked().is_some();
         let reply = self.react(Input::Act {
             actor: common::actor(),
             reason: String::new(),
@@ -485,7 +564,7 @@ impl Run {
         if open {
             assert_eq!(
                 matches!(reply, Reply::Refused(_)),
-                acked || skipped_or_done || self.books.restored,
+                acked || skipped_or_done || self.books.restored || not_looked,
                 "cancel, the pivot, and a restore"
             );
         }
@@ -558,6 +637,7 @@ impl Run {
                 reason: "late".into(),
             },
             Input::HeartbeatTimedOut { step, fence },
+            Input::LookEnded { step, fence },
         ] {
             let reply = self.react(input);
             assert!(
@@ -645,5 +725,27 @@ proptest! {
         run.fair();
         run.check_unwound();
         run.bench.check_replay();
+    }
+
+    #[test]
+    fn a_way_back_after_a_restore_leaves_nothing_out(
+        shape in 0..SHAPES.len(),
+        kept in proptest::collection::vec(op(), 0..40),
+        lost in proptest::collection::vec(op(), 0..40),
+        since in proptest::collection::vec(op(), 0..20),
+    ) {
+        let mut run = Run::new(shape);
+        for op in &kept {
+            run.apply(op);
+        }
+        run.lose_track_of(&lost);
+        run.apply(&Op::Resume);
+        for op in &since {
+            run.apply(op);
+        }
+        run.cancel();
+        run.bench.check_replay();
+        run.fair();
+        run.check_unwound();
     }
 }

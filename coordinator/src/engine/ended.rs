@@ -109,6 +109,7 @@ impl Ended {
             trace_id: self.trace_id.to_string(),
             head: self.head,
             pivot_passed: self.pivot_passed,
+            not_looked: String::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use drover_core::{
-    ids::{KindRef, WorkerId},
+    ids::{Fence, KindRef, WorkerId, WorkflowId},
     lease::Presence,
     pools::{PoolsEvent, Standing, WorkerRecord},
     time::Timestamp,
@@ -329,7 +329,7 @@ impl Engine {
         if hand_over {
             return verdicts;
         }
-        let known = |id: &drover_core::ids::WorkflowId, step: &drover_core::ids::StepId| {
+        let known = |id: &WorkflowId, step: &drover_core::ids::StepId| {
             let same = |attempt: &AttemptRef| attempt.workflow == *id && attempt.step == *step;
             hello.held.iter().any(same) || hello.unacked_results.iter().any(same)
         };
@@ -408,7 +408,7 @@ impl Engine {
         }
     }
 
-    fn verdict_of(&mut self, id: &drover_core::ids::WorkflowId, input: Input) -> Verdict {
+    fn verdict_of(&mut self, id: &WorkflowId, input: Input) -> Verdict {
         match self.react(id, input) {
             Some(Reply::Verdict(verdict)) => verdict,
             _ => Verdict::Superseded,
@@ -522,12 +522,25 @@ impl Engine {
             progress.reports,
             self.live_now,
         );
+        if !progress.observing {
+            self.look_ended(&progress.attempt.workflow, step, progress.attempt.fence);
+        }
         let mut view = progress.progress;
         view.at = Some(self.now);
         self.progress
             .insert(key, (progress.attempt.fence, view, progress.observing));
         if self.watchers.contains_key(&progress.attempt.workflow) {
             self.changed.insert(progress.attempt.workflow);
+        }
+    }
+
+    /// An attempt acts. Only after a restore is it written down that it looked before.
+    fn look_ended(&mut self, id: &WorkflowId, step: usize, fence: Fence) {
+        if let Some(Slot::Open(workflow)) = self.workflows.get(id)
+            && workflow.observe_all
+            && !workflow.steps[step].found_undone
+        {
+            self.react(id, Input::LookEnded { step, fence });
         }
     }
 

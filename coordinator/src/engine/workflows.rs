@@ -420,6 +420,7 @@ fn quarantined(id: &WorkflowId, why: &str) -> view::Workflow {
         trace_id: String::new(),
         head: 0,
         pivot_passed: false,
+        not_looked: String::new(),
     }
 }
 

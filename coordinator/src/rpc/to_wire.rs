@@ -268,6 +268,7 @@ pub(super) fn workflow(workflow: &view::Workflow) -> v1::Workflow {
         trace_id: workflow.trace_id.clone(),
         head: workflow.head,
         pivot_passed: workflow.pivot_passed,
+        not_looked: workflow.not_looked.clone(),
     }
 }
 

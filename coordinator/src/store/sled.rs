@@ -31,8 +31,8 @@ use super::{
     verify,
 };
 
-/// 2: streams may be gone, with a tombstone in the audit stream. A folder of format 1 is one without tombstones.
-const FORMAT: u32 = 2;
+/// 2: streams may be gone, with a tombstone in the audit stream. 3: a workflow that was restored may tell of looks that ended.
+const FORMAT: u32 = 3;
 const CACHE_BYTES: u64 = 64 << 20;
 const MARK: &[u8] = b"\0mark";
 const RESTORE: &[u8] = b"\0restore";

@@ -238,7 +238,11 @@ impl Session {
         let held = |code: &str| workflow.holds.iter().any(|hold| hold.code == code);
         line(
             "Way back",
-            way_back(workflow.pivot_passed, held("restored")),
+            &way_back(
+                workflow.pivot_passed,
+                held("restored"),
+                &workflow.not_looked,
+            ),
         );
         line("Trace", &workflow.trace_id);
         text.push('\n');
@@ -490,13 +494,15 @@ pub(crate) fn progress(step: &view::Step) -> String {
 }
 
 /// What a cancel would do now.
-fn way_back(pivot_passed: bool, restored: bool) -> &'static str {
+fn way_back(pivot_passed: bool, restored: bool, not_looked: &str) -> String {
     if pivot_passed {
-        "none: the pivot has been passed"
+        "none: the pivot has been passed".to_owned()
     } else if restored {
-        "resume it first: what was begun after the backup is not known yet"
+        "resume it first: what was begun after the backup is not known yet".to_owned()
+    } else if not_looked.is_empty() {
+        "cancel takes everything back".to_owned()
     } else {
-        "cancel takes everything back"
+        format!("not yet: whether {not_looked} began or ended after the backup is not known")
     }
 }
 
@@ -557,9 +563,10 @@ mod tests {
 
     #[test]
     fn no_way_back_is_promised_that_would_be_refused() {
-        assert!(way_back(true, true).starts_with("none"));
-        assert!(way_back(false, true).starts_with("resume it first"));
-        assert!(way_back(false, false).starts_with("cancel"));
+        assert!(way_back(true, true, "a").starts_with("none"));
+        assert!(way_back(false, true, "a").starts_with("resume it first"));
+        assert!(way_back(false, false, "a").starts_with("not yet: whether a "));
+        assert!(way_back(false, false, "").starts_with("cancel"));
     }
 
     #[test]

@@ -108,6 +108,22 @@ fn resume(turn: &mut Turn<'_>, actor: Actor, reason: String) -> Answer {
     ))
 }
 
+fn not_looked(workflow: &Workflow, index: usize) -> Rejection {
+    let hint = match workflow.plan.definition.nodes[index].action {
+        Action::Gate(_) => {
+            "what follows the gate looks only once it is approved: approve it, or look yourself and terminate the workflow"
+        }
+        Action::Timer(_) => {
+            "what follows the timer looks once it has fired: wait, or terminate the workflow"
+        }
+        Action::Run { .. } | Action::ForEach(_) => "cancel once it has looked",
+    };
+    Rejection::NotLooked {
+        step: workflow.plan.id_of(index).clone(),
+        hint,
+    }
+}
+
 fn cancel(turn: &mut Turn<'_>, actor: Actor, reason: String) -> Answer {
     if turn.workflow.is_unwinding() {
         return Err(Rejection::Unwinding);
@@ -115,6 +131,9 @@ fn cancel(turn: &mut Turn<'_>, actor: Actor, reason: String) -> Answer {
     // Whatever the lost future began, the pivot among it, would be left out of the way back.
     if matches!(&turn.workflow.pause, Some(pause) if pause.cause == PauseCause::Restored) {
         return Err(Rejection::NotResumed);
+    }
+    if let Some(index) = turn.workflow.not_looked() {
+        return Err(not_looked(turn.workflow, index));
     }
     if turn.workflow.pivot_passed() {
         let pivot = turn

@@ -121,6 +121,7 @@ impl Workflow {
             | Body::AttemptLeased { .. }
             | Body::OfferReverted { .. }
             | Body::AttemptAcked { .. }
+            | Body::LookEnded { .. }
             | Body::CheckpointStored { .. }
             | Body::AttemptStopping { .. }
             | Body::AttemptYielded { .. }
@@ -329,6 +330,11 @@ impl Step {
                     self.acked += 1;
                 }
             }
+            Body::LookEnded { fence } => {
+                self.expect(&[Running], event);
+                self.lease_of(*fence);
+                self.found_undone = true;
+            }
             Body::CheckpointStored {
                 fence,
                 number,
@@ -352,10 +358,11 @@ impl Step {
                 fence,
                 output,
                 object,
-                ..
+                observed,
             } => {
                 self.expect(&[Running], event);
                 self.lease_of(*fence);
+                self.found_undone |= observe_all && !observed;
                 self.object = *object;
                 self.output = object.is_none().then(|| Arc::clone(output));
                 self.end(Phase::Succeeded, event.at);
@@ -610,5 +617,6 @@ impl Step {
             self.ready(at);
         }
         self.observe_first = !self.backward;
+        self.found_undone = false;
     }
 }

@@ -151,6 +151,22 @@ pub(super) fn checkpoint(
     Reply::Verdict(Verdict::Keep)
 }
 
+/// The attempt has looked, and acts now. Who wants to know is whoever takes back what was begun since a restore.
+pub(super) fn look_ended(turn: &mut Turn<'_>, index: usize, fence: Fence) -> Reply {
+    let workflow = &*turn.workflow;
+    let step = &workflow.steps[index];
+    if let Standing::Current = standing(workflow, index, fence)
+        && step.phase == Phase::Running
+        && !step.backward
+        && !step.found_undone
+        && workflow.observe_all
+        && step.lease.as_ref().is_some_and(|lease| lease.observe_first)
+    {
+        turn.emit(Some(index), Body::LookEnded { fence });
+    }
+    Reply::Noted
+}
+
 pub(super) fn violation(
     turn: &mut Turn<'_>,
     index: usize,
@@ -457,7 +473,11 @@ fn give_up(workflow: &Workflow, index: usize) -> Next {
     let unwinds = workflow.plan.definition.nodes[index].on_failure == OnFailure::Unwind;
     if workflow.steps[index].backward {
         Next::Stick
-    } else if unwinds && !workflow.pivot_passed() && !workflow.is_unwinding() {
+    } else if unwinds
+        && !workflow.pivot_passed()
+        && !workflow.is_unwinding()
+        && workflow.not_looked().is_none()
+    {
         Next::Fail
     } else {
         Next::Pause

@@ -135,6 +135,7 @@ impl Turn<'_> {
                 fence,
                 reason,
             } => attempt::unacked(self, step, fence, reason),
+            Input::LookEnded { step, fence } => attempt::look_ended(self, step, fence),
             Input::Checkpoint {
                 step,
                 fence,
@@ -200,6 +201,7 @@ fn about_attempt(body: &Body) -> bool {
         Body::AttemptLeased { .. }
         | Body::OfferReverted { .. }
         | Body::AttemptAcked { .. }
+        | Body::LookEnded { .. }
         | Body::CheckpointStored { .. }
         | Body::AttemptStopping { .. }
         | Body::AttemptYielded { .. }

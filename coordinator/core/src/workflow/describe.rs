@@ -103,6 +103,10 @@ impl Workflow {
             trace_id: self.trace_id(),
             head: self.head,
             pivot_passed: self.pivot_passed(),
+            not_looked: self
+                .not_looked()
+                .filter(|_| !self.is_ended())
+                .map_or_else(String::new, |index| self.plan.id_of(index).to_string()),
         }
     }
 

@@ -253,6 +253,11 @@ pub enum Body {
         /// Which lease.
         fence: Fence,
     },
+    /// After a restore: the attempt looked first, found work to do and begins it. Legal while running.
+    LookEnded {
+        /// Which lease.
+        fence: Fence,
+    },
     /// A worker stored progress. Legal while running.
     CheckpointStored {
         /// Which lease.

@@ -110,6 +110,13 @@ pub enum Input {
         /// `lease-expired`, `worker-restarted`, `declared-dead`, …
         reason: Arc<str>,
     },
+    /// The attempt has looked before it acts, and acts now.
+    LookEnded {
+        /// Index of the step.
+        step: usize,
+        /// Of the attempt.
+        fence: Fence,
+    },
     /// The step's code reports nothing any more.
     HeartbeatTimedOut {
         /// Index of the step.
@@ -294,6 +301,16 @@ pub enum Rejection {
         /// Id of the pivot.
         pivot: StepId,
     },
+    /// The store was restored, and a step whose turn has come has not looked yet.
+    #[error(
+        "the store was restored from a backup, and whether {step:?} began or ended after it is not known yet; {hint}"
+    )]
+    NotLooked {
+        /// The step.
+        step: StepId,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The store was restored, and nobody has looked at the world since.
     #[error(
         "the store was restored from a backup, and what was begun after it is not known yet: resume the workflow, so that its steps look first, then cancel it"
@@ -416,6 +433,7 @@ impl Rejection {
         match self {
             Self::Ended { .. } => "ended",
             Self::PastPivot { .. } => "past-pivot",
+            Self::NotLooked { .. } => "not-looked",
             Self::NotResumed => "not-resumed",
             Self::Unwinding => "unwinding",
             Self::NotPaused { .. } => "not-paused",

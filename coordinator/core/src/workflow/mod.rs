@@ -23,6 +23,7 @@ pub mod event;
 pub mod hold;
 pub mod input;
 mod items;
+mod looking;
 mod objects;
 mod ready;
 mod replan;

@@ -125,6 +125,8 @@ pub struct Step {
     pub generation: u32,
     /// The next attempt looks before it acts.
     pub observe_first: bool,
+    /// Seen undone since the store was restored.
+    pub found_undone: bool,
     /// Since when it is where it is.
     pub phase_since: Option<Timestamp>,
     /// When this direction was scheduled, or the round began.

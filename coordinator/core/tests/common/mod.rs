@@ -126,6 +126,7 @@ pub fn plan(text: &str, kinds: &Kinds) -> Arc<Plan> {
     Arc::new(Plan::compile(&source).unwrap())
 }
 
+#[derive(Clone)]
 pub struct Bench {
     pub workflow: Workflow,
     pub events: Vec<Event>,
@@ -291,6 +292,35 @@ impl Bench {
             },
         );
         assert!(matches!(reply, Reply::Verdict(Verdict::Keep)), "{reply:?}");
+    }
+
+    /// The attempt looked first, and acts now.
+    pub fn acts(&mut self, step: &str) {
+        let (step, fence) = (self.index(step), self.fence(step));
+        self.react(Input::LookEnded { step, fence });
+    }
+
+    /// The attempt looked first, and there was nothing left to do.
+    pub fn found_done(&mut self, step: &str) {
+        let fence = self.fence(step);
+        let reply = self.result(
+            step,
+            fence,
+            Outcome::Output {
+                output: json!({"from": step}),
+                observed: true,
+            },
+        );
+        assert!(matches!(reply, Reply::Verdict(Verdict::Keep)), "{reply:?}");
+    }
+
+    /// Back to where it stands now, as after a restore, and resumed.
+    pub fn restore(&mut self) {
+        self.epoch += 1_000_000;
+        self.react(Input::Restored {
+            head: digest("head"),
+        });
+        self.act(Act::Resume);
     }
 
     /// Leased, acked and ended well.

@@ -10,6 +10,7 @@ mod objects;
 mod operators;
 mod order;
 mod replan;
+mod restored;
 mod unwinding;
 mod waiting;
 
