@@ -113,7 +113,7 @@ impl Step<Ports> for ConvergeEtcd {
         let key = snapshot_key(ctx, params);
         let snapshot =
             save_snapshot::save(ctx, &params.installation, cluster, &key, "save-snapshot").await?;
-        if !vintage_members(ctx, params).await?.is_empty() {
+        if !seen_at_last(ctx, params).await?.is_empty() {
             lead(ctx, params).await?;
             control_plane::release(ctx, namespace, cluster, ("release-control-plane", "")).await?;
         }
@@ -141,7 +141,7 @@ impl Step<Ports> for ConvergeEtcd {
     ) -> Result<Observed<Output>, StepError> {
         let snapshot =
             save_snapshot::find(ctx, &params.installation, &snapshot_key(ctx, params)).await?;
-        let gone = vintage_members(ctx, params).await?.is_empty();
+        let gone = seen_at_last(ctx, params).await?.is_empty();
         Ok(match snapshot {
             Some(snapshot) if gone => Observed::Done(output(params, snapshot)),
             Some(_) => Observed::Partial,
@@ -161,12 +161,15 @@ fn snapshot_key(ctx: &Context<Ports>, params: &Params) -> String {
     save_snapshot::key(ctx, &params.cluster, "before-convergence")
 }
 
+/// As [`vintage_members`], asked again while etcd does not answer.
+async fn seen_at_last(ctx: &Context<Ports>, params: &Params) -> Result<Vec<String>, StepError> {
+    let what = "the members of etcd to be read";
+    looks::patient(ctx, what, || vintage_members(ctx, params)).await
+}
+
 /// Vintage members that are still in the membership.
 async fn vintage_members(ctx: &Context<Ports>, params: &Params) -> Result<Vec<String>, StepError> {
-    let members = looks::patient(ctx, "the members of etcd to be read", || async {
-        Ok(ctx.ports().etcd(&params.cluster).member_list().await?)
-    })
-    .await?;
+    let members = ctx.ports().etcd(&params.cluster).member_list().await?;
     Ok(members
         .into_iter()
         .map(|member| member.name)

@@ -9,7 +9,7 @@ pub(crate) const RETRY: RetryPolicy = RetryPolicy {
     initial_interval: Duration::from_secs(5),
     maximum_interval: Duration::from_secs(60),
     backoff_coefficient: 2.0,
-    maximum_attempts: 6,
+    maximum_attempts: 10,
     maximum_losses: 10,
 };
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use drover_step_api::{RetryPolicy, Timeouts};
 
-/// Short waits between attempts: most failures are blips of somebody's API.
+/// Short waits between attempts: most failures are blips of somebody's API. One that is away for ten minutes wakes nobody.
 pub(crate) const RETRY: RetryPolicy = RetryPolicy {
     initial_interval: Duration::from_secs(5),
     maximum_interval: Duration::from_secs(120),
     backoff_coefficient: 2.0,
-    maximum_attempts: 6,
+    maximum_attempts: 10,
     maximum_losses: 10,
 };
 
