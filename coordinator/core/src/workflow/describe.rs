@@ -386,8 +386,12 @@ impl Workflow {
             (None, Some(lease)) => lease.observe_first,
             (None, None) => false,
         };
-        let under_way = u32::from(step.phase.is_leased());
-        let uncounted = step.attempt.saturating_sub(step.failures + under_way);
+        // One that is under way, or ended well, is one of those that are allowed; lost ones and those handed back are not.
+        let this_one =
+            step.phase.is_leased() || matches!(step.phase, Phase::Succeeded | Phase::Compensated);
+        let uncounted = step
+            .attempt
+            .saturating_sub(step.failures + u32::from(this_one));
         view::Step {
             id: node.id.to_string(),
             kind,

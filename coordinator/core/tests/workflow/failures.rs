@@ -37,6 +37,11 @@ fn transient_failures_are_tried_again_and_then_wait_for_an_operator() {
     bench.act(retry("a"));
     bench.run("a");
     assert_eq!(bench.wanted(), ["b"]);
+    bench.run("b");
+    let counts = |step: &drover_core::view::Step| (step.attempt, step.attempts_allowed);
+    let view = bench.view();
+    assert_eq!(counts(&view.steps[0]), (4, 6), "the second round's first");
+    assert_eq!(counts(&view.steps[1]), (1, 3));
 }
 
 #[test]
