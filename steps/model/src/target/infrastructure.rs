@@ -66,7 +66,13 @@ pub(super) fn aws_cluster(plan: &ClusterPlan) -> Value {
             "region": plan.region,
             "identityRef": {"kind": "AWSClusterRoleIdentity", "name": identity_name(plan)},
             "bastion": {"enabled": false},
-            "controlPlaneLoadBalancer": {"scheme": "internet-facing", "loadBalancerType": "classic"},
+            "controlPlaneLoadBalancer": {
+                "scheme": "internet-facing",
+                "loadBalancerType": "classic",
+                // `/readyz`. Without it CAPA has its port connected to, which an API server takes long before it answers
+                // anybody, and without etcd (CAPA 2.13, `elb.getHealthCheckTarget`).
+                "healthCheckProtocol": "HTTPS",
+            },
             "network": {
                 // The VPC has an id and no ownership tag of CAPA's: it stays unmanaged, so CAPA neither rewrites
                 // its routes nor deletes it.

@@ -3,7 +3,11 @@
 use drover_model::names;
 use drover_step_api::Timestamp;
 
-use super::{dns, etcd};
+use super::{
+    dns,
+    elb::{CAPA_ASKS, CAPA_CONNECTS},
+    etcd,
+};
 use crate::{
     objects::Store,
     state::{Cluster, Elb, Host, Proc, Status, VINTAGE_REALM},
@@ -108,7 +112,7 @@ fn through(cluster: &Cluster, elb: &Elb, name: &str) -> Status {
 
 /// The port of its instances that a load balancer of an API sends to: CAPA's is the one that it checks.
 fn instance_port(elb: &Elb) -> u16 {
-    if elb.health_check == "TCP:6443" {
+    if matches!(elb.health_check, CAPA_CONNECTS | CAPA_ASKS) {
         6443
     } else {
         443

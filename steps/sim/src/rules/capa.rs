@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     capi,
     ec2::{self, Launch},
+    elb,
 };
 use crate::{
     genesis::elb_dns_name,
@@ -71,7 +72,8 @@ fn reconcile_cluster(cluster: &mut Cluster, now: Timestamp) -> bool {
     if owns_vpc(cluster) {
         rewrite_routes(cluster, now);
     }
-    let host = make_load_balancer(cluster);
+    let asks = object["spec"]["controlPlaneLoadBalancer"]["healthCheckProtocol"] == "HTTPS";
+    let host = make_load_balancer(cluster, asks);
     make_groups(cluster);
     cluster.capi.edit(&key, |object| {
         object["metadata"]["finalizers"] = json!([FINALIZER_CLUSTER]);
@@ -119,7 +121,7 @@ fn rewrite_routes(cluster: &mut Cluster, now: Timestamp) {
     }
 }
 
-fn make_load_balancer(cluster: &mut Cluster) -> String {
+fn make_load_balancer(cluster: &mut Cluster, asks: bool) -> String {
     let name = names::capa_load_balancer(&cluster.facts.id);
     if let Some(elb) = cluster.cloud.elbs.get(&name) {
         return elb.dns_name.clone();
@@ -139,8 +141,12 @@ fn make_load_balancer(cluster: &mut Cluster) -> String {
         dns_name: dns_name.clone(),
         scheme: "internet-facing",
         zones,
-        health_check: "TCP:6443",
-        timing: (10, 3, 3),
+        health_check: if asks {
+            elb::CAPA_ASKS
+        } else {
+            elb::CAPA_CONNECTS
+        },
+        timing: (5, 2, 6),
         backends: BTreeMap::new(),
         connection_draining: None,
         tags: own_tags(cluster, "apiserver"),

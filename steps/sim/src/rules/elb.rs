@@ -8,7 +8,13 @@ use std::time::Duration;
 
 use drover_step_api::Timestamp;
 
+use super::api;
 use crate::state::{Backend, Cluster, Elb, Proc};
+
+/// How CAPA has its load balancer check API servers: by itself, and with `healthCheckProtocol: HTTPS`.
+/// Source: `getHealthCheckTarget` in CAPA 2.13.
+pub(crate) const CAPA_CONNECTS: &str = "TCP:6443";
+pub(crate) const CAPA_ASKS: &str = "HTTPS:6443/readyz";
 
 pub(super) fn run(cluster: &mut Cluster, now: Timestamp) -> bool {
     let mut acted = false;
@@ -68,7 +74,8 @@ fn passes(cluster: &Cluster, elb: &Elb, id: &str) -> bool {
             host.runs(Proc::ApiHealthz) && host.runs(Proc::ApiServer) && host.config.answers(443)
         }
         "TCP:2379" => host.runs(Proc::Etcd),
-        "TCP:6443" => host.runs(Proc::ApiServer) && host.config.answers(6443),
+        CAPA_CONNECTS => host.runs(Proc::ApiServer) && host.config.answers(6443),
+        CAPA_ASKS => api::serves(cluster, id) && host.config.answers(6443),
         _ => false,
     }
 }

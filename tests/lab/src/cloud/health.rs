@@ -5,17 +5,18 @@
 //! Source: *Configure health checks for your Classic Load Balancer* and `DescribeInstanceHealth` in the AWS documentation.
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
+
+use crate::tls::{self, Tls};
 
 /// A load balancer's health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +32,14 @@ pub(super) struct HealthCheck {
 /// What is asked of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
-    /// That its port takes a connection. `SSL` and `HTTPS` count as this: the lab shakes no hands and trusts the port.
+    /// That its port takes a connection.
     Connect(u16),
+    /// That it shakes hands, whatever its certificate.
+    Shake(u16),
     /// That it answers a GET with 200.
     Http { port: u16, path: String },
+    /// The same after shaking hands.
+    Https { port: u16, path: String },
 }
 
 impl HealthCheck {
@@ -89,28 +94,47 @@ impl Target {
         let port = port.parse().ok()?;
         match protocol {
             "HTTP" if !path.is_empty() => Some(Self::Http { port, path }),
-            "HTTPS" if !path.is_empty() => Some(Self::Connect(port)),
-            "TCP" | "SSL" if path.is_empty() => Some(Self::Connect(port)),
+            "HTTPS" if !path.is_empty() => Some(Self::Https { port, path }),
+            "TCP" if path.is_empty() => Some(Self::Connect(port)),
+            "SSL" if path.is_empty() => Some(Self::Shake(port)),
             _ => None,
         }
     }
 
-    async fn ask(&self, address: Ipv4Addr) -> io::Result<bool> {
-        let (Self::Connect(port) | Self::Http { port, .. }) = self;
-        let mut stream = TcpStream::connect(SocketAddr::from((address, *port))).await?;
-        let Self::Http { path, .. } = self else {
-            return Ok(true);
-        };
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nUser-Agent: ELB-HealthChecker/1.0\r\nConnection: close\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        // The status line is all that counts; a kilobyte is more than any has.
-        let mut answer = stream.take(1024);
-        let mut head = Vec::new();
-        while !head.contains(&b'\n') && answer.read_buf(&mut head).await? > 0 {}
-        Ok(is_ok(&head))
+    async fn ask(&self, address: Ipv4Addr) -> anyhow::Result<bool> {
+        let to = |port: &u16| SocketAddr::from((address, *port));
+        match self {
+            Self::Connect(port) => TcpStream::connect(to(port)).await.map(drop)?,
+            Self::Shake(port) => shake(to(port)).await.map(drop)?,
+            Self::Http { port, path } => {
+                return get(TcpStream::connect(to(port)).await?, to(port), path).await;
+            }
+            Self::Https { port, path } => {
+                return get(shake(to(port)).await?, to(port), path).await;
+            }
+        }
+        Ok(true)
     }
+}
+
+async fn shake(to: SocketAddr) -> anyhow::Result<impl AsyncRead + AsyncWrite + Unpin> {
+    tls::connect(&Tls::trusting_anybody(None)?, to, &to.ip().to_string()).await
+}
+
+async fn get(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: SocketAddr,
+    path: &str,
+) -> anyhow::Result<bool> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ELB-HealthChecker/1.0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    // The status line is all that counts; a kilobyte is more than any has.
+    let mut answer = stream.take(1024);
+    let mut head = Vec::new();
+    while !head.contains(&b'\n') && answer.read_buf(&mut head).await? > 0 {}
+    Ok(is_ok(&head))
 }
 
 /// Whether an answer's first line says 200.
@@ -316,8 +340,14 @@ mod tests {
             ("HTTP:8089/healthz", Some(http(8089, "/healthz"))),
             ("HTTP:80/", Some(http(80, "/"))),
             ("TCP:2379", Some(Target::Connect(2379))),
-            ("SSL:6443", Some(Target::Connect(6443))),
-            ("HTTPS:6443/readyz", Some(Target::Connect(6443))),
+            ("SSL:6443", Some(Target::Shake(6443))),
+            (
+                "HTTPS:6443/readyz",
+                Some(Target::Https {
+                    port: 6443,
+                    path: "/readyz".to_owned(),
+                }),
+            ),
             ("HTTP:8089", None),
             ("TCP:2379/x", None),
             ("UDP:53", None),
