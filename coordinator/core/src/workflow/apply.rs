@@ -615,6 +615,7 @@ impl Step {
     fn forget_lease(&mut self, at: Timestamp) {
         if self.phase.is_leased() {
             self.ready(at);
+            self.phase_since = Some(at);
         }
         self.observe_first = !self.backward;
         self.found_undone = false;

@@ -101,12 +101,19 @@ fn terminate_ends_as_it_stands_and_says_what_is_no_longer_guarded() {
 fn after_a_restore_everything_is_paused_and_observed_first() {
     let mut bench = Bench::start(LINE);
     let old = bench.begin("a");
+    bench.after(std::time::Duration::from_secs(60));
     bench.epoch = 1_000_001;
     bench.react(Input::Restored {
         head: crate::common::digest("head"),
     });
     assert_eq!(bench.state(), WorkflowState::Paused);
     assert_eq!(bench.view().holds[0].code, "restored");
+    let waits_since = bench.workflow.steps[bench.index("a")].phase_since;
+    assert_eq!(
+        waits_since,
+        Some(bench.now),
+        "of this history, not of the lost one"
+    );
     let too_early = bench.try_act(Act::Cancel).unwrap_err();
     assert_eq!(too_early.code(), "not-resumed");
     bench.act(Act::Resume);
